@@ -1,0 +1,39 @@
+/* A model that can be asked for tokens: weights, tokenizer, chat template and engine together.
+ * Everything above this line works the same with a local engine or a script (and, later, a remote server). */
+#ifndef DUET_BACKEND_H
+#define DUET_BACKEND_H
+
+#include "duet/engine.h"
+#include "duet/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct duet_backend duet_backend;
+
+typedef struct duet_backend_options {
+    duet_engine_options engine;
+} duet_backend_options;
+
+/* Opens a Hugging Face folder with an engine of its own. *out owned by the caller: duet_backend_close. */
+duet_status duet_backend_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err);
+/* A backend that answers from a script, for tests of everything above. Model and tokenizer of `tok` (borrowed);
+ * reply(user, prompt text, sample) returns the text to "generate" (borrowed until the next call) or NULL = fail. */
+duet_status duet_backend_scripted(const duet_tokenizer *tok, const char *(*reply)(void *user, const char *prompt, int sample),
+                                  void *user, duet_backend **out, duet_err *err);
+void duet_backend_close(duet_backend *b); /* NULL is fine */
+
+const char *duet_backend_name(const duet_backend *b);           /* path or "scripted"; borrowed */
+const duet_tokenizer *duet_backend_tokenizer(const duet_backend *b); /* borrowed */
+duet_model *duet_backend_model(const duet_backend *b);          /* borrowed; NULL if not local */
+duet_engine *duet_backend_engine(const duet_backend *b);        /* borrowed; NULL if not local */
+duet_sampling duet_backend_sampling(const duet_backend *b);     /* defaults of its generation_config.json */
+
+/* As duet_engine_generate. */
+duet_status duet_backend_generate(duet_backend *b, duet_gen_request *reqs, size_t n, const volatile int *cancel, duet_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,50 @@
+/* A model's weights: opened from a Hugging Face folder, made new from a config, saved back.
+ *
+ * Threads: reading calls may run concurrently; whoever changes weights (training) owns the model. */
+#ifndef DUET_MODEL_H
+#define DUET_MODEL_H
+
+#include "duet/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct duet_model duet_model;
+
+typedef struct duet_model_info {
+    char arch[32]; /* "qwen3", ... */
+    int n_layers, d_model, n_heads, n_kv, d_head, d_ffn, n_vocab, max_pos;
+    bool tied;
+    char dtype[8];        /* of the files: "F32" or "BF16" */
+    size_t n_params;      /* tied embeddings counted once */
+    size_t weight_bytes;  /* in memory now, packed copies included */
+    size_t kv_bytes_per_token;
+    char sha256[65];      /* of all parameters as f32, in the order of names: the weights' fingerprint */
+} duet_model_info;
+
+/* Opens the folder at path (config.json + safetensors). *out owned by the caller: duet_model_close.
+ * Errors name every missing or misshapen tensor. DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_NOMEM. */
+duet_status duet_model_open(const char *path, duet_model **out, duet_err *err);
+/* New random weights (normal, standard deviation initializer_range; norms 1) for a config.json text. */
+duet_status duet_model_new(const char *config_json, size_t n, uint64_t seed, duet_model **out, duet_err *err);
+void duet_model_close(duet_model *m); /* NULL is fine */
+/* Writes config.json, generation_config.json and model.safetensors into dir (made if missing), atomically
+ * file by file; F32, or BF16 where the config says so. */
+duet_status duet_model_save(const duet_model *m, const char *dir, duet_err *err);
+duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_err *err);
+
+/* log p(ids[t+1] | ids[0..t]) for t = 0..n-2 into out[n-1]: natural log, temperature 1, the same bits as at
+ * rollout and in training. n_threads 0 = all CPUs. */
+duet_status duet_model_logprobs(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err);
+/* Logits of every position, [n][n_vocab]. */
+duet_status duet_model_logits(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

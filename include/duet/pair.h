@@ -1,0 +1,93 @@
+/* The DUET call: M writes the signal, m reads it and answers, a ledger counts every token.
+ * [duet-algorithm sections 1 and 2; DUET, arXiv 2605.01111] */
+#ifndef DUET_PAIR_H
+#define DUET_PAIR_H
+
+#include "duet/backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct duet_pair duet_pair;
+
+typedef enum duet_mode { DUET_MODE_DUET, DUET_MODE_M, DUET_MODE_m } duet_mode; /* both stages; M end to end; m alone */
+const char *duet_mode_name(duet_mode m); /* "duet" "M" "m" */
+bool duet_mode_parse(const char *name, duet_mode *out);
+
+typedef enum duet_keep { DUET_KEEP_TAIL, DUET_KEEP_HEAD, DUET_KEEP_MIDDLE } duet_keep;
+
+typedef struct duet_pair_options {
+    double price_M, price_m; /* money per million output tokens; < 0 = unknown */
+    double price_M_in, price_m_in; /* per million prompt tokens; < 0 = unknown (not counted in cost) */
+    const char *instruction; /* added to the question of both models; NULL = none */
+    duet_keep keep;          /* which part of a signal too long for m's context is kept */
+    bool handoff_raw;        /* compat: raw text framing without turn tokens */
+} duet_pair_options;
+duet_pair_options duet_pair_defaults(void);
+
+/* M and m are borrowed; either may be NULL where the modes used do not need it. M's ids go to m as they are if
+ * the tokenizers are the same, through text otherwise. */
+duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out, duet_err *err);
+void duet_pair_destroy(duet_pair *p);
+bool duet_pair_shares_tokens(const duet_pair *p);
+
+/* What one side spent. A value that cannot be known is NaN (or SIZE_MAX for counts). */
+typedef struct duet_ledger_side {
+    size_t prompt_tokens, cached_tokens, output_tokens;
+    double prefill_s, decode_s, cost;
+} duet_ledger_side;
+typedef struct duet_ledger {
+    duet_ledger_side M, m;
+    double total_s, cost;
+    size_t M_alone_tokens;   /* output tokens of M answering alone, measured or estimated */
+    double M_alone_cost;
+    bool M_alone_estimated;  /* true: not from a run of this question */
+} duet_ledger;
+
+typedef enum duet_handoff { DUET_HANDOFF_END, DUET_HANDOFF_BUDGET, DUET_HANDOFF_EOS, DUET_HANDOFF_EMPTY, DUET_HANDOFF_GATE, DUET_HANDOFF_NONE } duet_handoff;
+const char *duet_handoff_name(duet_handoff h); /* end budget eos empty gate none */
+typedef enum duet_signal_status { DUET_SIGNAL_CLOSED, DUET_SIGNAL_TRUNCATED, DUET_SIGNAL_UNTAGGED, DUET_SIGNAL_EMPTY } duet_signal_status;
+const char *duet_signal_status_name(duet_signal_status s);
+
+typedef struct duet_pair_request {
+    const char *question; /* UTF-8, borrowed */
+    size_t n_question;
+    duet_mode mode;
+    int signal_budget;    /* most tokens sampled from M; 0 is valid; -1 = up to the context */
+    int answer_budget;    /* most tokens sampled for the answer (mode M: together with signal_budget) */
+    duet_sampling M, m;
+    uint64_t key;         /* names the question for the random numbers */
+    const int32_t *signal; /* given signal ids (m's tokenizer) instead of asking M; NULL = ask */
+    size_t n_signal;
+    bool M_to_eos;        /* compat: M goes on after its end marker until EOS */
+    /* Streaming: text that became certain; stage 0 = M's signal, 1 = answer. Non-zero return cancels. May be NULL. */
+    int (*on_text)(void *user, int stage, const char *text, size_t n);
+    void *user;
+    /* outputs, owned: duet_pair_request_clear */
+    char *signal_text, *answer_text;
+    size_t n_signal_text, n_answer_text;
+    int32_t *signal_ids, *answer_ids; /* signal: what was handed over; answer: sampled, end token included */
+    size_t n_signal_ids, n_answer_ids;
+    duet_signal_status signal_status;
+    duet_handoff handoff;
+    bool answer_cut;      /* answer ended by its budget */
+    bool signal_cut;      /* signal shortened to fit m's context */
+    duet_ledger ledger;
+} duet_pair_request;
+
+void duet_pair_request_clear(duet_pair_request *r); /* outputs only */
+
+/* Answers all requests (stage 1 of all together, then stage 2 of all together). In mode M the signal and the
+ * answer are one generation of M, split at the end marker. */
+duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, const volatile int *cancel, duet_err *err);
+
+/* One ledger as a JSON object (cli.md, "The ledger"); owned by the caller (free). NULL = no memory. */
+char *duet_ledger_json(const duet_ledger *l);
+/* One line for people: tokens of each model, seconds, cost, what M alone would have cost. Owned (free). */
+char *duet_ledger_line(const duet_ledger *l);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,36 @@
+/* Training from recipes (YAML): supervised (SFT) and joint reinforcement learning of a pair. */
+#ifndef DUET_TRAIN_H
+#define DUET_TRAIN_H
+
+#include "duet/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct duet_train_options {
+    const char *recipe;            /* YAML file */
+    const char *const *overrides;  /* "a.b=c", applied after file and DUET_* environment */
+    size_t n_overrides;
+    const char *out;               /* run folder; NULL = the recipe's `out` */
+    bool resume;                   /* go on from the newest checkpoint in the run folder, if any */
+    bool dry_run;                  /* print memory and time a step, train nothing */
+    int n_threads;                 /* 0 = all CPUs */
+    const volatile int *cancel;    /* non-zero: save a checkpoint and stop with DUET_E_CANCELLED; may be NULL */
+    void (*on_line)(void *user, const char *line, bool live); /* progress for people; live: replaces the last live line */
+    void *user;
+} duet_train_options;
+
+/* One supervised run (one model). Writes into the run folder: recipe.yaml (resolved), metrics.jsonl, TensorBoard
+ * events, samples, curves.svg, checkpoints/, and the final model as a Hugging Face folder `model/`. */
+duet_status duet_train_sft(const duet_train_options *opt, duet_err *err);
+/* Joint RL of a pair: final models in `M/` and `m/`. */
+duet_status duet_train_rl(const duet_train_options *opt, duet_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

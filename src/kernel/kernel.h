@@ -1,0 +1,120 @@
+/* kernel: tensor operations, forward and backward, chosen for this CPU once at start.
+ *
+ * THE ARITHMETIC IS SPECIFIED, NOT ONLY THE RESULT: every instruction set gives the same bits, so
+ * one seed gives one text on any machine, and each row's result depends on nothing but that row.
+ *   - A dot product is one chain of fused multiply-adds, k ascending, from 0 (or from C when accumulating).
+ *   - A reduction over a row (sum of squares, sum of exp, max) keeps 16 lanes: lane l takes elements
+ *     l, l+16, ... in order; then lanes fold: l += l+8, l += l+4, l += l+2, l += l+1 (for l below that).
+ *     A missing tail element contributes nothing (+0.0 for sums, -inf for max).
+ *   - exp is dt_expf (expf.h): one range reduction and polynomial in fma, no libm.
+ *   - sums that feed other rows (weight gradients of norms) are cut in fixed chunks by the caller.
+ * Elementwise formulas are written with explicit fma or without; sources of this room are compiled with
+ * -ffp-contract=off so that the compiler adds none.
+ *
+ * Shapes are row major; ld* are strides in floats. Functions are called from pool tasks unless they take
+ * a pool. No allocation in any of them: scratch comes from the caller. */
+#ifndef DT_KERNEL_H
+#define DT_KERNEL_H
+
+#include "tensor/tensor.h"
+
+#define DT_NR 32      /* outputs in one panel of a packed matrix */
+#define DT_KV_PAGE 16 /* tokens in one KV page */
+
+typedef enum dt_isa { DT_ISA_SCALAR, DT_ISA_AVX2, DT_ISA_AVX512 } dt_isa;
+
+/* One query row block of attention. K pages: [E][16] (transposed), V pages: [16][E].
+ * Row i attends to keys 0 .. n_keys[i]-1:
+ *   s_j = (fma chain over e of q[e] * k[j][e]) * scale;  mx = lane max;  p_j = dt_expf(s_j - mx)
+ *   z = 16-lane sum of p_j;  o[e] = (fma chain over j of p_j * v[j][e]) / z */
+typedef struct dt_attn {
+    const float *q;          /* [nq] rows of E, stride ldq */
+    float *o;                /* [nq] rows of E, stride ldo */
+    size_t ldq, ldo;
+    int nq, d_head;
+    const int *n_keys;       /* [nq] */
+    const float *const *k;   /* page pointers, enough for max(n_keys) */
+    const float *const *v;
+    float scale;
+    float *scratch;          /* floats: nq * round_up(max(n_keys), 16) */
+    float *max_out, *sum_out; /* [nq] or NULL: mx and z, saved for the backward pass */
+} dt_attn;
+
+/* Backward of attention for one (sequence, query head), contiguous tokens 0..T-1, causal (row i sees 0..i).
+ * Recomputes s and p as above. dq is written; dk and dv are accumulated (query heads that share a kv head
+ * are called one after the other). */
+typedef struct dt_attn_bwd {
+    const float *q, *k, *v, *o, *d_o; /* rows of E with strides below */
+    float *dq, *dk, *dv;
+    size_t ldq, ldkv, ldo, lddq, lddkv;
+    const float *mx, *z; /* [T], saved by the forward pass */
+    int T, d_head;
+    float scale;
+    float *scratch; /* dt_attn_bwd_scratch(T, E) floats */
+} dt_attn_bwd;
+
+typedef struct dt_kernels {
+    dt_isa isa;
+    const char *name; /* "scalar", "avx2", "avx512" */
+
+    /* C[M,N] = or += A[M,K] * B[K,N], one tile range: rows [m0,m1), panels [p0,p1) of DT_NR columns.
+     * A element (m,k) at a[m*rsa + k*csa]. bp: packed B, bp[p][k][DT_NR] zero padded. */
+    void (*gemm_tile)(float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int N, int K,
+                      int m0, int m1, int p0, int p1, bool accumulate);
+
+    /* y = x * w / sqrt(mean(x^2) + eps); inv[t] = 1/sqrt(..) saved where not NULL. Rows T of width D. */
+    void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float *inv, int T, int D, float eps);
+    /* dx is written or accumulated (acc); dw[D] += over these rows in order. */
+    void (*rmsnorm_bwd)(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,
+                        const float *w, const float *inv, int T, int D, bool acc);
+    /* rotate half, in place: heads n of width E in each of T rows (stride ld); cos/sin row: table[pos[t]*E/2 ..];
+     * backward is sign = -1. */
+    void (*rope)(float *x, size_t ld, int T, int n, int E, const int *pos, const float *cos_t, const float *sin_t, float sign);
+    void (*attn)(const dt_attn *a);
+    void (*attn_bwd)(const dt_attn_bwd *a);
+    /* h = silu(g) * u, silu(z) = z / (1 + exp(-z)) */
+    void (*swiglu)(float *h, const float *g, const float *u, size_t n);
+    void (*swiglu_bwd)(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
+    void (*add)(float *y, const float *x, size_t n); /* y += x */
+
+    /* Rows of logits [T] of width V, stride ld, scaled by inv_temp: logp[t] of target[t] (skipped where < 0),
+     * entropy[t] in nats, mx[t] and lse[t] (log of the sum of exp, max included). Any output may be NULL. */
+    void (*xent)(const float *logits, size_t ld, const int32_t *target, int T, int V, float inv_temp, float *logp,
+                 float *entropy, float *lse);
+    /* In place: logits -> coef[t] * inv_temp * (onehot(target) - softmax): the gradient of sum_t coef[t]*logp[t].
+     * Rows with target < 0 or coef 0 become 0. */
+    void (*xent_bwd)(float *logits, size_t ld, const int32_t *target, const float *lse, const float *coef, int T, int V,
+                     float inv_temp);
+
+    /* AdamW (Loshchilov & Hutter), n elements: g is scaled by gscale first; bc1 = 1 - b1^t, bc2 = 1 - b2^t. */
+    void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, float gscale, float lr, float b1, float b2,
+                  float eps, float wd, float bc1, float bc2);
+    double (*sumsq)(const float *x, size_t n); /* in double, 16-lane order */
+} dt_kernels;
+
+/* The table for this process: the best this CPU has, or what DUET_KERNEL=scalar|avx2|avx512 asks for
+ * (an unknown or unsupported name falls back to the best and is logged). Thread-safe. */
+const dt_kernels *dt_kernels_get(void);
+/* A given table, NULL if this CPU or build lacks it. For tests and benchmarks. */
+const dt_kernels *dt_kernels_isa(dt_isa isa);
+/* Fills what the ISA has into a copy of scalar (each in its own file; false = not built in). */
+
+/* ---- on top of the table (gemm.c) ---- */
+
+size_t dt_packed_floats(int K, int N); /* floats a packed [K,N] matrix takes */
+/* bp from B: element (k,n) at b[k*rsb + n*csb]. Parallel over panels. */
+void dt_pack(dt_pool *pool, float *bp, const float *b, size_t rsb, size_t csb, int K, int N);
+/* The whole product, tiles spread over the pool; bits do not depend on the number of threads. */
+void dt_gemm(dt_pool *pool, float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int M, int N,
+             int K, bool accumulate);
+size_t dt_attn_bwd_scratch(int T, int E); /* floats */
+
+/* The specified exponential, scalar. */
+float dt_expf(float x);
+
+/* Measured f32 FMA rate of this CPU over the pool, FLOP/s (runs about `seconds`). */
+double dt_peak_flops(dt_pool *pool, double seconds);
+/* Measured read bandwidth of memory over the pool, bytes/s. */
+double dt_peak_bandwidth(dt_pool *pool, double seconds);
+
+#endif

@@ -1,0 +1,46 @@
+/* kv: token prefixes -> shared pages of keys and values.
+ *
+ * A page holds DT_KV_PAGE tokens of all layers and kv heads of one model:
+ *   for each layer, kv head: K [E][16] (transposed), then V [16][E].
+ * Pages are counted references: siblings of one prompt share its pages; a page is written only while one
+ * sequence holds it (dt_kv_own copies a shared last page first). The prefix tree remembers full pages by
+ * (weight version, tokens so far) so that a later request with the same beginning starts from them.
+ * Owner: the engine thread. Not thread-safe by itself. */
+#ifndef DT_KV_H
+#define DT_KV_H
+
+#include "kernel/kernel.h"
+
+typedef struct dt_kv dt_kv;
+
+/* n_pages of n_layers * n_kv heads of width d_head. */
+duet_status dt_kv_create(int n_layers, int n_kv, int d_head, int n_pages, dt_kv **out, duet_err *err);
+void dt_kv_destroy(dt_kv *kv);
+int dt_kv_pages(const dt_kv *kv);
+int dt_kv_free_pages(const dt_kv *kv); /* free now, pages kept only by the prefix tree counted as free */
+size_t dt_kv_page_bytes(int n_layers, int n_kv, int d_head);
+
+float *dt_kv_k(const dt_kv *kv, int page, int layer, int head); /* [E][16] */
+float *dt_kv_v(const dt_kv *kv, int page, int layer, int head); /* [16][E] */
+
+/* A sequence's page table. */
+typedef struct dt_kv_seq {
+    int *pages;
+    int n_pages, cap;
+    int n_tokens; /* tokens whose keys and values are in the pages */
+} dt_kv_seq;
+
+/* Makes room for `more` tokens after n_tokens, copying a shared last page; DUET_WAIT if no page is free
+ * (nothing changed then). Does not change n_tokens: the caller adds what it computed. */
+duet_status dt_kv_grow(dt_kv *kv, dt_kv_seq *s, int more, duet_err *err);
+duet_status dt_kv_fork(dt_kv *kv, const dt_kv_seq *from, dt_kv_seq *to, duet_err *err); /* shares every page */
+void dt_kv_drop(dt_kv *kv, dt_kv_seq *s); /* releases all pages; s becomes empty */
+
+/* Prefix tree. Only full pages are remembered, least recently used leave first when pages run out. */
+/* Starts s (empty) from the longest remembered prefix of ids[0..n), at most max_tokens tokens of it. */
+duet_status dt_kv_match(dt_kv *kv, uint64_t version, const int32_t *ids, int n, int max_tokens, dt_kv_seq *s, duet_err *err);
+/* Remembers the full pages of s, whose tokens are ids[0..s->n_tokens). */
+duet_status dt_kv_remember(dt_kv *kv, uint64_t version, const int32_t *ids, const dt_kv_seq *s, duet_err *err);
+void dt_kv_forget(dt_kv *kv, uint64_t keep_version); /* drops remembered pages of other versions */
+
+#endif

@@ -1,0 +1,95 @@
+/* model: tokens + weights -> logits; d(log-probs) -> gradients. One definition of a layer (block.c), two
+ * walks over it: infer.c (ragged batch on KV pages) and learn.c (full sequences, saved or recomputed).
+ * Both use the same kernels on rows, so a token's log-prob is the same bits in both. */
+#ifndef DT_MODEL_H
+#define DT_MODEL_H
+
+#include "duet/model.h"
+#include "format/hf_config.h"
+#include "kernel/kernel.h"
+#include "kv/kv.h"
+
+/* One parameter: value, name as in the safetensors file, shape [rows, cols] (vectors: rows = 1). */
+typedef struct dt_param {
+    char name[80];
+    int rows, cols;
+    bool is_vector;
+    float *w;      /* [rows][cols], inside duet_model.params */
+    size_t offset; /* of w in params, floats */
+    float *packed; /* matrices: dt_pack of W^T (K = cols, N = rows), refreshed by dt_model_publish */
+} dt_param;
+
+typedef struct dt_layer {
+    int norm1, q, k, v, o, q_norm, k_norm, norm2, gate, up, down; /* indexes into params; -1 = none */
+    int q_bias, k_bias, v_bias;
+} dt_layer;
+
+struct duet_model {
+    dt_hf_config cfg;
+    dt_hf_generation gen;
+    float *params; /* all parameters, one block; order: embed, layers, final norm, lm_head */
+    size_t n_params;
+    dt_param *param;
+    int n_param;
+    dt_layer *layer;
+    int embed, final_norm, head; /* head = embed when tied */
+    float *cos_t, *sin_t;        /* [rope_len][E/2], grown by dt_model_rope_reserve */
+    int rope_len;
+    uint64_t version; /* bumped by dt_model_publish; engines drop cached pages of older versions */
+};
+
+/* Repacks all matrices after params changed and bumps version. Call between steps, never during one. */
+duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err);
+duet_status dt_model_rope_reserve(duet_model *m, int n_pos, duet_err *err); /* tables for positions < n_pos */
+duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err); /* e.g. the KL reference */
+void dt_model_hash(const duet_model *m, char out[65]);
+
+/* ---- inference (infer.c) ---- */
+
+/* A run of new tokens of one sequence: positions pos0 .. pos0+n-1, keys and values of 0..pos0-1 are in pages;
+ * the pages already have room for the new ones. */
+typedef struct dt_infer_seq {
+    const int32_t *ids;
+    int n, pos0;
+    const int *pages;  /* page table, covers pos0 + n tokens */
+    int n_logits;      /* logits wanted for the last n_logits tokens of the run: 0, 1 or n */
+} dt_infer_seq;
+
+typedef struct dt_infer dt_infer; /* scratch for up to max_rows tokens a call; one thread at a time */
+
+duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer **out, duet_err *err);
+void dt_infer_destroy(dt_infer *f);
+/* Sum of n over seqs <= max_rows. logits: [sum of n_logits][V], in the order of seqs. */
+duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n_seqs, float *logits, duet_err *err);
+
+/* ---- training (learn.c) ---- */
+
+/* Sequences laid one after the other; sequence s is tokens start[s] .. start[s+1]-1, positions from 0. */
+typedef struct dt_batch {
+    const int32_t *ids;
+    const int *start; /* [n_seqs + 1] */
+    int n_seqs;
+} dt_batch;
+
+typedef struct dt_learn dt_learn;
+
+typedef struct dt_learn_options {
+    int max_tokens;  /* largest batch, tokens */
+    bool recompute;  /* keep only each layer's input and recompute the rest in the backward pass */
+} dt_learn_options;
+
+duet_status dt_learn_create(duet_model *m, dt_pool *pool, const dt_learn_options *opt, dt_learn **out, duet_err *err);
+void dt_learn_destroy(dt_learn *l);
+size_t dt_learn_bytes(const dt_hf_config *c, const dt_learn_options *opt); /* memory it will take, without gradients */
+/* log p(ids[t+1] | ...) at temperature 1/inv_temp into logp[t] for every t that is not the last of its sequence
+ * (0 there), [total tokens]; entropy may be NULL. Keeps what dt_learn_backward needs. */
+duet_status dt_learn_forward(dt_learn *l, const dt_batch *b, float inv_temp, float *logp, float *entropy, duet_err *err);
+/* The same without keeping anything (old and reference log-probs, evaluation). */
+duet_status dt_learn_score(dt_learn *l, const dt_batch *b, float inv_temp, float *logp, float *entropy, duet_err *err);
+/* grad[n_params] += d( sum_t coef[t] * logp[t] ) / d params, for the batch of the last dt_learn_forward. */
+duet_status dt_learn_backward(dt_learn *l, const float *coef, float *grad, duet_err *err);
+
+/* FLOPs of a training step on a batch (forward, backward; recomputation not counted), and of one forward. */
+double dt_model_train_flops(const dt_hf_config *c, const dt_batch *b);
+
+#endif
