@@ -3,7 +3,7 @@
  * A page holds DT_KV_PAGE tokens of all layers and kv heads of one model:
  *   for each layer, kv head: K [E][16] (transposed), then V [16][E].
  * Pages are counted references: siblings of one prompt share its pages; a page is written only while one
- * sequence holds it (dt_kv_own copies a shared last page first). The prefix tree remembers full pages by
+ * sequence holds it (dt_kv_grow copies a shared last page first). The prefix tree remembers full pages by
  * (weight version, tokens so far) so that a later request with the same beginning starts from them.
  * Owner: the engine thread. Not thread-safe by itself. */
 #ifndef DT_KV_H
@@ -30,15 +30,19 @@ typedef struct dt_kv_seq {
     int n_tokens; /* tokens whose keys and values are in the pages */
 } dt_kv_seq;
 
+/* Memory of the page table for sequences up to n_tokens, so that growing to there allocates nothing. */
+duet_status dt_kv_reserve(dt_kv_seq *s, int n_tokens, duet_err *err);
 /* Makes room for `more` tokens after n_tokens, copying a shared last page; DUET_WAIT if no page is free
  * (nothing changed then). Does not change n_tokens: the caller adds what it computed. */
 duet_status dt_kv_grow(dt_kv *kv, dt_kv_seq *s, int more, duet_err *err);
 duet_status dt_kv_fork(dt_kv *kv, const dt_kv_seq *from, dt_kv_seq *to, duet_err *err); /* shares every page */
-void dt_kv_drop(dt_kv *kv, dt_kv_seq *s); /* releases all pages; s becomes empty */
+void dt_kv_drop(dt_kv *kv, dt_kv_seq *s); /* releases all pages and the table; s becomes empty */
 
 /* Prefix tree. Only full pages are remembered, least recently used leave first when pages run out. */
 /* Starts s (empty) from the longest remembered prefix of ids[0..n), at most max_tokens tokens of it. */
+/* (dt_kv_peek says how many tokens that would be and changes nothing.) */
 duet_status dt_kv_match(dt_kv *kv, uint64_t version, const int32_t *ids, int n, int max_tokens, dt_kv_seq *s, duet_err *err);
+int dt_kv_peek(const dt_kv *kv, uint64_t version, const int32_t *ids, int n);
 /* Remembers the full pages of s, whose tokens are ids[0..s->n_tokens). */
 duet_status dt_kv_remember(dt_kv *kv, uint64_t version, const int32_t *ids, const dt_kv_seq *s, duet_err *err);
 void dt_kv_forget(dt_kv *kv, uint64_t keep_version); /* drops remembered pages of other versions */
