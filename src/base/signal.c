@@ -1,0 +1,32 @@
+/* Ctrl-C: the first one asks long calls to save and stop, the second ends the process. */
+#include "base/base.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t asked;
+
+static void on_signal(int sig) {
+    (void)sig;
+    if (asked) _exit(130);
+    asked = 1;
+}
+
+void dt_interrupt_install(void) {
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+bool dt_interrupted(void) {
+    return asked != 0;
+}
+
+void dt_interrupt_request(void) {
+    asked = 1;
+}
+
+void dt_interrupt_reset(void) {
+    asked = 0;
+}
