@@ -78,8 +78,8 @@ static int add_node(dt_kv *kv, uint64_t version, int parent, const int32_t *ids,
     if (parent >= 0) {
         kv->nodes[parent].n_children++;
     }
-    kv->node_of[page] = i; /* before the reference: the page has a borrower, so it is not tree-only */
     dt_kv_page_ref(kv, page);
+    kv->node_of[page] = i; /* after the reference: until now the page was not the tree's */
     return i;
 }
 
