@@ -9,19 +9,27 @@
 #include "kernel/kernel.h"
 #include "kv/kv.h"
 
-/* One parameter: value, name as in the safetensors file, shape [rows, cols] (vectors: rows = 1). */
+/* One parameter: name as in the safetensors file, shape [rows, cols] (vectors: rows = 1). */
 typedef struct dt_param {
     char name[80];
     int rows, cols;
     bool is_vector;
-    float *w;      /* [rows][cols], inside duet_model.params */
-    size_t offset; /* of w in params, floats */
-    float *packed; /* matrices: dt_pack of W^T (K = cols, N = rows), refreshed by dt_model_publish */
+    size_t offset; /* in duet_model.params, floats */
 } dt_param;
 
+/* A matrix y = x W^T as the walks use it: one or several parameters that lie one after the other
+ * (q, k, v; gate, up), with its packed copy for the forward pass. */
+typedef struct dt_matrix {
+    size_t offset; /* of its first row in params */
+    int rows, cols; /* outputs, inputs */
+    float *packed; /* dt_pack of W^T (K = cols, N = rows), refreshed by dt_model_publish */
+} dt_matrix;
+
+/* Offsets into params; DT_NONE = the architecture has none. */
+#define DT_NONE SIZE_MAX
 typedef struct dt_layer {
-    int norm1, q, k, v, o, q_norm, k_norm, norm2, gate, up, down; /* indexes into params; -1 = none */
-    int q_bias, k_bias, v_bias;
+    size_t norm1, q_norm, k_norm, qkv_bias, norm2;
+    dt_matrix qkv, o, gate_up, down;
 } dt_layer;
 
 struct duet_model {
@@ -32,7 +40,8 @@ struct duet_model {
     dt_param *param;
     int n_param;
     dt_layer *layer;
-    int embed, final_norm, head; /* head = embed when tied */
+    size_t embed, final_norm;    /* offsets */
+    dt_matrix head;              /* offset = embed when tied */
     float *cos_t, *sin_t;        /* [rope_len][E/2], grown by dt_model_rope_reserve */
     int rope_len;
     uint64_t version; /* bumped by dt_model_publish; engines drop cached pages of older versions */

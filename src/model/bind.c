@@ -1,0 +1,143 @@
+/* Binds a configuration to one block of parameters: which tensors exist, under which names, with which shapes.
+ * Everything else in this room works on offsets into that block. */
+#include "model/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t add_param(duet_model *m, int rows, int cols, bool is_vector, const char *fmt, int layer) {
+    dt_param *p = &m->param[m->n_param++];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* every fmt below is a literal of this file */
+    snprintf(p->name, sizeof p->name, fmt, layer);
+#pragma GCC diagnostic pop
+    p->rows = rows;
+    p->cols = cols;
+    p->is_vector = is_vector;
+    p->offset = m->n_params;
+    m->n_params += (size_t)rows * (size_t)cols;
+    return p->offset;
+}
+
+static dt_matrix matrix(size_t offset, int rows, int cols) {
+    return (dt_matrix){.offset = offset, .rows = rows, .cols = cols};
+}
+
+static void bind_layer(duet_model *m, int l) {
+    const dt_hf_config *c = &m->cfg;
+    dt_layer *y = &m->layer[l];
+    int D = c->d_model, F = c->d_ffn, HE = c->n_heads * c->d_head, KE = c->n_kv * c->d_head;
+
+    *y = (dt_layer){.q_norm = DT_NONE, .k_norm = DT_NONE, .qkv_bias = DT_NONE};
+    y->norm1 = add_param(m, 1, D, true, "model.layers.%d.input_layernorm.weight", l);
+    /* q, k, v follow one another: the walks multiply them as one matrix */
+    y->qkv = matrix(add_param(m, HE, D, false, "model.layers.%d.self_attn.q_proj.weight", l), HE + 2 * KE, D);
+    add_param(m, KE, D, false, "model.layers.%d.self_attn.k_proj.weight", l);
+    add_param(m, KE, D, false, "model.layers.%d.self_attn.v_proj.weight", l);
+    if (c->qkv_bias) {
+        y->qkv_bias = add_param(m, 1, HE, true, "model.layers.%d.self_attn.q_proj.bias", l);
+        add_param(m, 1, KE, true, "model.layers.%d.self_attn.k_proj.bias", l);
+        add_param(m, 1, KE, true, "model.layers.%d.self_attn.v_proj.bias", l);
+    }
+    if (c->qk_norm) {
+        y->q_norm = add_param(m, 1, c->d_head, true, "model.layers.%d.self_attn.q_norm.weight", l);
+        y->k_norm = add_param(m, 1, c->d_head, true, "model.layers.%d.self_attn.k_norm.weight", l);
+    }
+    y->o = matrix(add_param(m, D, HE, false, "model.layers.%d.self_attn.o_proj.weight", l), D, HE);
+    y->norm2 = add_param(m, 1, D, true, "model.layers.%d.post_attention_layernorm.weight", l);
+    y->gate_up = matrix(add_param(m, F, D, false, "model.layers.%d.mlp.gate_proj.weight", l), 2 * F, D);
+    add_param(m, F, D, false, "model.layers.%d.mlp.up_proj.weight", l);
+    y->down = matrix(add_param(m, D, F, false, "model.layers.%d.mlp.down_proj.weight", l), D, F);
+}
+
+/* Parameters of a config, checked for overflow before anything is allocated. */
+static bool count_params(const dt_hf_config *c, size_t *out) {
+    size_t D = (size_t)c->d_model, F = (size_t)c->d_ffn, E = (size_t)c->d_head, n = 0, t = 0;
+    size_t qkv = ((size_t)c->n_heads + 2 * (size_t)c->n_kv), layer = 0, a = 0;
+    if (!dt_mul_size(qkv, E, &qkv) || !dt_mul_size(qkv, D, &layer)) return false;
+    if (!dt_mul_size((size_t)c->n_heads * E, D, &a) || !dt_add_size(layer, a, &layer)) return false;
+    if (!dt_mul_size(3 * F, D, &a) || !dt_add_size(layer, a, &layer)) return false;
+    if (!dt_add_size(layer, 2 * D + 2 * E + qkv, &layer) || !dt_mul_size(layer, (size_t)c->n_layers, &n)) return false;
+    if (!dt_mul_size((size_t)c->n_vocab, D, &t) || !dt_add_size(n, t, &n)) return false;
+    if (!c->tied && !dt_add_size(n, t, &n)) return false;
+    if (!dt_add_size(n, D, &n) || n > SIZE_MAX / 16) return false;
+    *out = n;
+    return true;
+}
+
+static bool alloc_packed(dt_matrix *x) {
+    x->packed = dt_alloc_aligned(dt_packed_floats(x->cols, x->rows), sizeof(float));
+    return x->packed != NULL;
+}
+
+duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *err) {
+    size_t n = 0;
+    *out = NULL;
+    if (!count_params(cfg, &n)) return dt_fail(err, DUET_E_RANGE, "config: the number of parameters does not fit in memory");
+    duet_model *m = dt_calloc(1, sizeof *m);
+    if (!m) return dt_fail(err, DUET_E_NOMEM, "model: no memory");
+    m->cfg = *cfg;
+    m->param = dt_calloc((size_t)cfg->n_layers * 15 + 3, sizeof *m->param);
+    m->layer = dt_calloc((size_t)cfg->n_layers, sizeof *m->layer);
+    if (!m->param || !m->layer) goto nomem;
+    m->embed = add_param(m, cfg->n_vocab, cfg->d_model, false, "model.embed_tokens.weight", 0);
+    for (int l = 0; l < cfg->n_layers; l++)
+        bind_layer(m, l);
+    m->final_norm = add_param(m, 1, cfg->d_model, true, "model.norm.weight", 0);
+    m->head = matrix(cfg->tied ? m->embed : add_param(m, cfg->n_vocab, cfg->d_model, false, "lm_head.weight", 0), cfg->n_vocab,
+                     cfg->d_model);
+    m->params = dt_alloc_aligned(m->n_params, sizeof(float));
+    if (!m->params || !alloc_packed(&m->head)) goto nomem;
+    for (int l = 0; l < cfg->n_layers; l++) {
+        dt_layer *y = &m->layer[l];
+        if (!alloc_packed(&y->qkv) || !alloc_packed(&y->o) || !alloc_packed(&y->gate_up) || !alloc_packed(&y->down)) goto nomem;
+    }
+    *out = m;
+    return DUET_OK;
+nomem:
+    duet_model_close(m);
+    return dt_fail(err, DUET_E_NOMEM, "model: no memory for %zu parameters (%zu MiB with the packed copy)", n, n >> 17);
+}
+
+void duet_model_close(duet_model *m) {
+    if (!m) return;
+    for (int l = 0; m->layer && l < m->cfg.n_layers; l++) {
+        free(m->layer[l].qkv.packed);
+        free(m->layer[l].o.packed);
+        free(m->layer[l].gate_up.packed);
+        free(m->layer[l].down.packed);
+    }
+    free(m->head.packed);
+    free(m->param);
+    free(m->layer);
+    free(m->params);
+    free(m->cos_t);
+    free(m->sin_t);
+    free(m);
+}
+
+duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err) {
+    (void)err;
+    for (int l = 0; l <= m->cfg.n_layers; l++) {
+        dt_layer *y = l < m->cfg.n_layers ? &m->layer[l] : NULL;
+        dt_matrix *all[4] = {y ? &y->qkv : &m->head, y ? &y->o : NULL, y ? &y->gate_up : NULL, y ? &y->down : NULL};
+        for (int i = 0; i < 4 && all[i]; i++)
+            dt_pack(pool, all[i]->packed, m->params + all[i]->offset, 1, (size_t)all[i]->cols, all[i]->cols, all[i]->rows);
+    }
+    m->version++;
+    return DUET_OK;
+}
+
+duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err) {
+    duet_status st = dt_model_alloc(&m->cfg, out, err);
+    if (st) return st;
+    (*out)->gen = m->gen;
+    memcpy((*out)->params, m->params, m->n_params * sizeof(float));
+    st = dt_model_rope_reserve(*out, m->rope_len, err);
+    if (!st) st = dt_model_publish(*out, NULL, err);
+    if (st) {
+        duet_model_close(*out);
+        *out = NULL;
+    }
+    return st;
+}

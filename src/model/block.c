@@ -1,0 +1,311 @@
+/* THE definition of a layer, as a list of steps: each has a forward, a backward, and what it saves in dt_acts.
+ * Inference and training are two walks over this list; they differ only in where keys and values live.
+ *
+ *   h1 = norm(x)          qkv = h1 Wqkv^T (+ b)      rot = rope(headnorm(q)), rope(headnorm(k)), v
+ *   a  = attention(rot)   x2  = x + a Wo^T           h2 = norm(x2)
+ *   gu = h2 Wgu^T         f   = silu(g) * u          out = x2 + f Wd^T
+ */
+#include "model/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+float dt_attn_scale(int d_head) {
+    return (float)(1.0 / sqrt((double)d_head));
+}
+
+/* ---- rows in chunks over the pool ---- */
+
+typedef void (*rows_fn)(void *ctx, int t0, int t1);
+
+typedef struct rows_job {
+    rows_fn fn;
+    void *ctx;
+    int T;
+} rows_job;
+
+static void rows_task(void *arg, size_t task, int thread) {
+    rows_job *j = arg;
+    (void)thread;
+    int t0 = (int)task * DT_ROW_CHUNK, t1 = t0 + DT_ROW_CHUNK < j->T ? t0 + DT_ROW_CHUNK : j->T;
+    j->fn(j->ctx, t0, t1);
+}
+
+static void over_rows(dt_walk *w, rows_fn fn, void *ctx) {
+    rows_job j = {.fn = fn, .ctx = ctx, .T = w->T};
+    dt_pool_run(w->pool, ((size_t)w->T + DT_ROW_CHUNK - 1) / DT_ROW_CHUNK, rows_task, &j);
+}
+
+typedef struct norm_ctx {
+    dt_walk *w;
+    float *y, *inv;
+    const float *x, *weight, *dy;
+    float *dx, *partial;
+    bool acc;
+} norm_ctx;
+
+static void norm_rows(void *ctx, int t0, int t1) {
+    norm_ctx *c = ctx;
+    size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D;
+    c->w->kr->rmsnorm(c->y + at, D, c->x + at, D, c->weight, c->inv ? c->inv + t0 : NULL, t1 - t0, (int)D,
+                      (float)c->w->m->cfg.rms_eps);
+}
+
+void dt_rows_norm(dt_walk *w, float *y, const float *x, const float *weight, float *inv) {
+    norm_ctx c = {.w = w, .y = y, .x = x, .weight = weight, .inv = inv};
+    over_rows(w, norm_rows, &c);
+}
+
+static void norm_bwd_rows(void *ctx, int t0, int t1) {
+    norm_ctx *c = ctx;
+    size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D;
+    float *dw = c->partial + (size_t)(t0 / DT_ROW_CHUNK) * D;
+    memset(dw, 0, D * sizeof *dw);
+    c->w->kr->rmsnorm_bwd(c->dx + at, D, dw, c->dy + at, D, c->x + at, D, c->weight, c->inv + t0, t1 - t0, (int)D, c->acc);
+}
+
+/* dst[n] += sum of the chunks' rows, in order: the bits do not depend on threads. */
+static void sum_chunks(dt_walk *w, float *dst, const float *partial, size_t n) {
+    size_t chunks = ((size_t)w->T + DT_ROW_CHUNK - 1) / DT_ROW_CHUNK;
+    for (size_t c = 0; c < chunks; c++)
+        w->kr->add(dst, partial + c * n, n);
+}
+
+void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const float *x, const float *weight, const float *inv,
+                      bool acc, float *partial) {
+    union {
+        const float *c;
+        float *v;
+    } u = {.c = inv};
+    norm_ctx c = {.w = w, .x = x, .weight = weight, .inv = u.v, .dy = dy, .dx = dx, .partial = partial, .acc = acc};
+    over_rows(w, norm_bwd_rows, &c);
+    sum_chunks(w, dw, partial, (size_t)w->m->cfg.d_model);
+}
+
+/* ---- matrices ---- */
+
+static void multiply(dt_walk *w, const dt_matrix *x, float *y, const float *in, bool acc) {
+    dt_gemm(w->pool, y, (size_t)x->rows, in, (size_t)x->cols, 1, x->packed, w->T, x->rows, x->cols, acc);
+}
+
+void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc) {
+    size_t O = (size_t)x->rows, I = (size_t)x->cols;
+    dt_pack(w->pool, g->pack_x, in, I, 1, w->T, x->cols);
+    dt_gemm(w->pool, g->param + x->offset, I, dy, 1, O, g->pack_x, x->rows, x->cols, w->T, true);
+    if (!dx) return;
+    dt_pack(w->pool, g->pack_w, w->m->params + x->offset, I, 1, x->rows, x->cols);
+    dt_gemm(w->pool, dx, I, dy, O, 1, g->pack_w, w->T, x->cols, x->rows, acc);
+}
+
+/* ---- the steps ---- */
+
+typedef struct step_ctx {
+    dt_walk *w;
+    const dt_layer *y;
+    dt_acts *a;
+    dt_grads *g;
+    float *out;
+    int layer;
+} step_ctx;
+
+static void norm1_fwd(step_ctx *s) {
+    dt_rows_norm(s->w, s->a->h1, s->a->x, s->w->m->params + s->y->norm1, s->a->inv1);
+}
+
+static void norm1_bwd(step_ctx *s) {
+    dt_rows_norm_bwd(s->w, s->g->dx, s->g->param + s->y->norm1, s->g->dh, s->a->x, s->w->m->params + s->y->norm1, s->a->inv1, true,
+                     s->g->partial);
+}
+
+static void bias_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t n = (size_t)s->y->qkv.rows;
+    for (int t = t0; t < t1; t++)
+        s->w->kr->add(s->a->qkv + (size_t)t * n, s->w->m->params + s->y->qkv_bias, n);
+}
+
+static void qkv_fwd(step_ctx *s) {
+    multiply(s->w, &s->y->qkv, s->a->qkv, s->a->h1, false);
+    if (s->y->qkv_bias != DT_NONE) over_rows(s->w, bias_rows, s);
+}
+
+static void bias_bwd_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t n = (size_t)s->y->qkv.rows;
+    float *sum = s->g->partial + (size_t)(t0 / DT_ROW_CHUNK) * n;
+    memset(sum, 0, n * sizeof *sum);
+    for (int t = t0; t < t1; t++)
+        s->w->kr->add(sum, s->g->dqkv + (size_t)t * n, n);
+}
+
+static void qkv_bwd(step_ctx *s) {
+    if (s->y->qkv_bias != DT_NONE) {
+        over_rows(s->w, bias_bwd_rows, s);
+        sum_chunks(s->w, s->g->param + s->y->qkv_bias, s->g->partial, (size_t)s->y->qkv.rows);
+    }
+    dt_matrix_bwd(s->w, &s->y->qkv, s->g->dh, s->g->dqkv, s->a->h1, s->g, false);
+}
+
+/* Head norms (qwen3) and rotation of q and k; v is copied so that one buffer holds what attention reads. */
+static void rotate_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    const dt_hf_config *c = &s->w->m->cfg;
+    const float *p = s->w->m->params;
+    int H = c->n_heads, K = c->n_kv, E = c->d_head;
+    size_t W = (size_t)s->y->qkv.rows, k_at = (size_t)H * (size_t)E;
+    for (int t = t0; t < t1; t++) {
+        const float *src = s->a->qkv + (size_t)t * W;
+        float *dst = s->a->rot + (size_t)t * W;
+        memcpy(dst, src, W * sizeof *dst);
+        if (s->y->q_norm != DT_NONE) {
+            float *iq = s->a->inv_q ? s->a->inv_q + (size_t)t * (size_t)H : NULL;
+            float *ik = s->a->inv_k ? s->a->inv_k + (size_t)t * (size_t)K : NULL;
+            s->w->kr->rmsnorm(dst, (size_t)E, src, (size_t)E, p + s->y->q_norm, iq, H, E, (float)c->rms_eps);
+            s->w->kr->rmsnorm(dst + k_at, (size_t)E, src + k_at, (size_t)E, p + s->y->k_norm, ik, K, E, (float)c->rms_eps);
+        }
+    }
+    s->w->kr->rope(s->a->rot + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->w->m->cos_t, s->w->m->sin_t, 1.0f);
+}
+
+static void rotate_fwd(step_ctx *s) {
+    over_rows(s->w, rotate_rows, s);
+}
+
+static void rotate_bwd_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    const dt_hf_config *c = &s->w->m->cfg;
+    const float *p = s->w->m->params;
+    int H = c->n_heads, K = c->n_kv, E = c->d_head;
+    size_t W = (size_t)s->y->qkv.rows, k_at = (size_t)H * (size_t)E;
+    s->w->kr->rope(s->g->dqkv + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->w->m->cos_t, s->w->m->sin_t, -1.0f);
+    if (s->y->q_norm == DT_NONE) return;
+    float *dq_w = s->g->partial + (size_t)(t0 / DT_ROW_CHUNK) * 2 * (size_t)E, *dk_w = dq_w + E;
+    memset(dq_w, 0, 2 * (size_t)E * sizeof *dq_w);
+    for (int t = t0; t < t1; t++) {
+        float *d = s->g->dqkv + (size_t)t * W;
+        const float *x = s->a->qkv + (size_t)t * W;
+        s->w->kr->rmsnorm_bwd(d, (size_t)E, dq_w, d, (size_t)E, x, (size_t)E, p + s->y->q_norm, s->a->inv_q + (size_t)t * (size_t)H,
+                              H, E, false);
+        s->w->kr->rmsnorm_bwd(d + k_at, (size_t)E, dk_w, d + k_at, (size_t)E, x + k_at, (size_t)E, p + s->y->k_norm,
+                              s->a->inv_k + (size_t)t * (size_t)K, K, E, false);
+    }
+}
+
+static void rotate_bwd(step_ctx *s) {
+    size_t E = (size_t)s->w->m->cfg.d_head, chunks = ((size_t)s->w->T + DT_ROW_CHUNK - 1) / DT_ROW_CHUNK;
+    over_rows(s->w, rotate_bwd_rows, s);
+    if (s->y->q_norm == DT_NONE) return;
+    for (size_t c = 0; c < chunks; c++) {
+        s->w->kr->add(s->g->param + s->y->q_norm, s->g->partial + c * 2 * E, E);
+        s->w->kr->add(s->g->param + s->y->k_norm, s->g->partial + c * 2 * E + E, E);
+    }
+}
+
+static void attend_fwd(step_ctx *s) {
+    s->w->attend(s->w, s->layer, s->a);
+}
+
+static void attend_bwd(step_ctx *s) {
+    s->w->attend_bwd(s->w, s->layer, s->a, s->g);
+}
+
+static void copy_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t D = (size_t)s->w->m->cfg.d_model;
+    memcpy(s->a->x2 + (size_t)t0 * D, s->a->x + (size_t)t0 * D, (size_t)(t1 - t0) * D * sizeof(float));
+}
+
+static void o_fwd(step_ctx *s) {
+    if (s->a->x2 != s->a->x) over_rows(s->w, copy_rows, s);
+    multiply(s->w, &s->y->o, s->a->x2, s->a->a, true); /* residual: accumulates onto x */
+}
+
+static void o_bwd(step_ctx *s) {
+    dt_matrix_bwd(s->w, &s->y->o, s->g->da, s->g->dx, s->a->a, s->g, false);
+}
+
+static void norm2_fwd(step_ctx *s) {
+    dt_rows_norm(s->w, s->a->h2, s->a->x2, s->w->m->params + s->y->norm2, s->a->inv2);
+}
+
+static void norm2_bwd(step_ctx *s) {
+    dt_rows_norm_bwd(s->w, s->g->dx, s->g->param + s->y->norm2, s->g->dh, s->a->x2, s->w->m->params + s->y->norm2, s->a->inv2, true,
+                     s->g->partial);
+}
+
+static void gate_up_fwd(step_ctx *s) {
+    multiply(s->w, &s->y->gate_up, s->a->gu, s->a->h2, false);
+}
+
+static void gate_up_bwd(step_ctx *s) {
+    dt_matrix_bwd(s->w, &s->y->gate_up, s->g->dh, s->g->dgu, s->a->h2, s->g, false);
+}
+
+static void swiglu_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t F = (size_t)s->w->m->cfg.d_ffn;
+    for (int t = t0; t < t1; t++) {
+        const float *gu = s->a->gu + (size_t)t * 2 * F;
+        s->w->kr->swiglu(s->a->f + (size_t)t * F, gu, gu + F, F);
+    }
+}
+
+static void swiglu_fwd(step_ctx *s) {
+    over_rows(s->w, swiglu_rows, s);
+}
+
+static void swiglu_bwd_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t F = (size_t)s->w->m->cfg.d_ffn;
+    for (int t = t0; t < t1; t++) {
+        const float *gu = s->a->gu + (size_t)t * 2 * F;
+        float *d = s->g->dgu + (size_t)t * 2 * F;
+        s->w->kr->swiglu_bwd(d, d + F, s->g->df + (size_t)t * F, gu, gu + F, F);
+    }
+}
+
+static void swiglu_bwd(step_ctx *s) {
+    over_rows(s->w, swiglu_bwd_rows, s);
+}
+
+static void copy_out_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t D = (size_t)s->w->m->cfg.d_model;
+    memcpy(s->out + (size_t)t0 * D, s->a->x2 + (size_t)t0 * D, (size_t)(t1 - t0) * D * sizeof(float));
+}
+
+static void down_fwd(step_ctx *s) {
+    if (s->out != s->a->x2) over_rows(s->w, copy_out_rows, s);
+    multiply(s->w, &s->y->down, s->out, s->a->f, true); /* residual */
+}
+
+static void down_bwd(step_ctx *s) {
+    dt_matrix_bwd(s->w, &s->y->down, s->g->df, s->g->dx, s->a->f, s->g, false);
+}
+
+static const struct {
+    void (*forward)(step_ctx *);
+    void (*backward)(step_ctx *);
+} steps[] = {
+    {norm1_fwd,   norm1_bwd  }, /* saves x, inv1 */
+    {qkv_fwd,     qkv_bwd    }, /* saves h1 */
+    {rotate_fwd,  rotate_bwd }, /* saves qkv, inv_q, inv_k */
+    {attend_fwd,  attend_bwd }, /* saves rot, a, mx, z */
+    {o_fwd,       o_bwd      }, /* saves a */
+    {norm2_fwd,   norm2_bwd  }, /* saves x2, inv2 */
+    {gate_up_fwd, gate_up_bwd}, /* saves h2 */
+    {swiglu_fwd,  swiglu_bwd }, /* saves gu */
+    {down_fwd,    down_bwd   }, /* saves f */
+};
+
+void dt_block_forward(dt_walk *w, int layer, dt_acts *a, float *out) {
+    step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .out = out, .layer = layer};
+    for (size_t i = 0; i < DT_COUNT(steps); i++)
+        steps[i].forward(&s);
+}
+
+void dt_block_backward(dt_walk *w, int layer, dt_acts *a, dt_grads *g) {
+    step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .g = g, .layer = layer};
+    for (size_t i = DT_COUNT(steps); i-- > 0;)
+        steps[i].backward(&s);
+}

@@ -1,0 +1,74 @@
+/* Shared inside the room: allocation of a bound model, and the one definition of a layer (block.c). */
+#ifndef DT_MODEL_INTERNAL_H
+#define DT_MODEL_INTERNAL_H
+
+#include "model/model.h"
+
+/* All parameters bound and zero; packed copies allocated. */
+duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *err);
+
+/* What a layer reads and writes for T rows. Rows of width: D (x, x2, h), QKV = (H + 2K) E, HE = H E, 2F, F.
+ * In a walk that saves, each layer has its own set; in one that does not, all layers share one set. */
+typedef struct dt_acts {
+    float *x;      /* [T, D] input of the layer */
+    float *h1;     /* [T, D] after norm1 */
+    float *qkv;    /* [T, QKV] as multiplied, biases added */
+    float *rot;    /* [T, QKV] q and k normed and rotated, v copied */
+    float *a;      /* [T, HE] attention output */
+    float *x2;     /* [T, D] after attention; may be x itself where nothing is saved */
+    float *h2;     /* [T, D] after norm2 */
+    float *gu;     /* [T, 2F] gate and up */
+    float *f;      /* [T, F] silu(gate) * up */
+    float *inv1, *inv2;   /* [T] */
+    float *inv_q, *inv_k; /* [T, H], [T, K] */
+    float *mx, *z;        /* [T, H] of the softmax */
+} dt_acts;
+
+/* Gradients in flight; one set for all layers. */
+typedef struct dt_grads {
+    float *dx;   /* [T, D] of the residual stream: in place from the layer's output to its input */
+    float *dh;   /* [T, D] */
+    float *dqkv; /* [T, QKV] */
+    float *da;   /* [T, HE] */
+    float *dgu;  /* [T, 2F] */
+    float *df;   /* [T, F] */
+    float *pack_w;  /* packed weights, largest matrix */
+    float *pack_x;  /* packed activations, largest width */
+    float *partial; /* [chunks, max(D, QKV)] of sums over rows */
+    float *attn;    /* scratch of attention, per thread */
+    size_t attn_stride;
+    float *param;   /* [n_params], accumulated */
+} dt_grads;
+
+typedef struct dt_walk dt_walk;
+struct dt_walk {
+    const duet_model *m;
+    const dt_kernels *kr;
+    dt_pool *pool;
+    int T;
+    const int *pos; /* [T] */
+    /* Attention is the one step that sees other rows: the walk says where keys and values are. */
+    void (*attend)(dt_walk *w, int layer, dt_acts *a);
+    void (*attend_bwd)(dt_walk *w, int layer, dt_acts *a, dt_grads *g);
+    void *ctx;
+};
+
+/* x (a->x) -> out [T, D]; out may be a->x. */
+void dt_block_forward(dt_walk *w, int layer, dt_acts *a, float *out);
+/* g->dx: gradient of the layer's output on entry, of its input on return; g->param accumulates. */
+void dt_block_backward(dt_walk *w, int layer, dt_acts *a, dt_grads *g);
+
+/* y[T, D] = rmsnorm(x), over the pool. */
+void dt_rows_norm(dt_walk *w, float *y, const float *x, const float *weight, float *inv);
+/* dx (+)= backward of the above; dw accumulates, summed over fixed chunks in order. */
+void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const float *x, const float *weight, const float *inv,
+                      bool acc, float *partial);
+/* dW[rows, cols] += dy^T x and dx = or += dy W for a matrix of the model. */
+void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc);
+
+/* 1 / sqrt(E), rounded once: both walks use this value. */
+float dt_attn_scale(int d_head);
+
+#define DT_ROW_CHUNK 64 /* rows of one task; also the fixed chunk of sums over rows */
+
+#endif

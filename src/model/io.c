@@ -1,0 +1,227 @@
+/* Models on disk and new: opened with all mismatches listed, random weights, saved, fingerprinted; and the two
+ * public calls that score given tokens. */
+#include "model/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Reads every tensor; all that are missing or misshapen are named in one sentence. */
+static duet_status load_weights(duet_model *m, const char *path, const dt_hf_weights *w, duet_err *err) {
+    dt_buf bad = {0};
+    int n_bad = 0;
+    char shape[96];
+    for (int i = 0; i < m->n_param; i++) {
+        const dt_param *p = &m->param[i];
+        const dt_view *v = dt_hf_weights_find(w, p->name);
+        bool fits = v && (p->is_vector ? dt_view_is(v, 1, (size_t)p->cols, 0) : dt_view_is(v, 2, (size_t)p->rows, (size_t)p->cols));
+        if (!fits && n_bad++ < 4) {
+            dt_buf_addf(&bad, "%s%s", bad.len ? "; " : "", p->name);
+            if (v) {
+                dt_view_shape_str(v, shape);
+                if (p->is_vector)
+                    dt_buf_addf(&bad, " has shape %s, config says [%d]", shape, p->cols);
+                else
+                    dt_buf_addf(&bad, " has shape %s, config says [%d, %d]", shape, p->rows, p->cols);
+            } else {
+                dt_buf_adds(&bad, " is missing");
+            }
+        }
+        if (fits && !n_bad) {
+            if (v->dtype != DT_F32 && v->dtype != DT_BF16 && v->dtype != DT_F16) {
+                dt_buf_clear(&bad);
+                return dt_fail(err, DUET_E_UNSUPPORTED, "%s: %s is %s; F32, BF16 and F16 are supported", path, p->name, dt_dtype_name(v->dtype));
+            }
+            dt_view_to_f32(v, m->params + p->offset);
+        }
+    }
+    duet_status st = DUET_OK;
+    if (n_bad)
+        st = dt_fail(err, DUET_E_FORMAT, "%s: %d tensors do not fit config.json: %s%s", path, n_bad, bad.data ? bad.data : "", n_bad > 4 ? "; ..." : "");
+    dt_buf_clear(&bad);
+    return st;
+}
+
+duet_status duet_model_open(const char *path, duet_model **out, duet_err *err) {
+    dt_hf_config cfg;
+    dt_hf_weights *w = NULL;
+    duet_model *m = NULL;
+
+    *out = NULL;
+    duet_status st = dt_hf_config_read(path, &cfg, err);
+    if (st) return st;
+    st = dt_hf_weights_open(path, &w, err);
+    if (st) goto done;
+    st = dt_model_alloc(&cfg, &m, err);
+    if (st) {
+        st = dt_fail_in(err, st, "%s", path);
+        goto done;
+    }
+    st = dt_hf_generation_read(path, &m->gen, err);
+    if (st) goto done;
+    st = load_weights(m, path, w, err);
+    if (st) goto done;
+    st = dt_model_rope_reserve(m, cfg.max_pos < 4096 ? cfg.max_pos : 4096, err);
+    if (st) goto done;
+    st = dt_model_publish(m, NULL, err);
+    if (st) goto done;
+    *out = m;
+    m = NULL;
+done:
+    dt_hf_weights_close(w);
+    duet_model_close(m);
+    return st;
+}
+
+/* Normal with standard deviation initializer_range; the two matrices that write to the residual stream are scaled
+ * by 1/sqrt(2 layers) (Radford et al., "Language models are unsupervised multitask learners", 2019); norms 1, biases 0. */
+static void init_weights(duet_model *m, uint64_t seed) {
+    double residual = 1.0 / sqrt(2.0 * m->cfg.n_layers);
+    for (int i = 0; i < m->n_param; i++) {
+        const dt_param *p = &m->param[i];
+        size_t n = (size_t)p->rows * (size_t)p->cols;
+        float *w = m->params + p->offset;
+        dt_rng r = dt_rng_make(seed, dt_hash64(p->name, strlen(p->name), 0));
+        bool writes = strstr(p->name, ".o_proj.") || strstr(p->name, ".down_proj.");
+        for (size_t j = 0; j < n; j++) {
+            if (p->is_vector)
+                w[j] = strstr(p->name, ".bias") ? 0.0f : 1.0f;
+            else
+                w[j] = (float)(m->cfg.init_range * (writes ? residual : 1.0) * dt_rng_normal(&r));
+        }
+    }
+}
+
+duet_status duet_model_new(const char *config_json, size_t n, uint64_t seed, duet_model **out, duet_err *err) {
+    dt_hf_config cfg;
+    duet_model *m = NULL;
+    *out = NULL;
+    duet_status st = dt_hf_config_parse("config", config_json, n, &cfg, err);
+    if (st) return st;
+    st = dt_model_alloc(&cfg, &m, err);
+    if (st) return st;
+    m->gen = (dt_hf_generation){.found = true, .do_sample = 0, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .n_eos = cfg.n_eos};
+    memcpy(m->gen.eos_ids, cfg.eos_ids, sizeof m->gen.eos_ids);
+    init_weights(m, seed);
+    st = dt_model_rope_reserve(m, cfg.max_pos < 4096 ? cfg.max_pos : 4096, err);
+    if (!st) st = dt_model_publish(m, NULL, err);
+    if (st) {
+        duet_model_close(m);
+        return st;
+    }
+    *out = m;
+    return DUET_OK;
+}
+
+duet_status duet_model_save(const duet_model *m, const char *dir, duet_err *err) {
+    duet_status st = DUET_OK;
+    uint16_t *half = NULL;
+    char *path = NULL;
+    dt_st_item *items = dt_calloc((size_t)m->n_param, sizeof *items);
+    if (!items) return dt_fail(err, DUET_E_NOMEM, "%s: no memory to save the model", dir);
+    if (m->cfg.dtype == DT_BF16) {
+        half = dt_calloc(m->n_params, sizeof *half);
+        if (!half) {
+            st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to save the model", dir);
+            goto done;
+        }
+        for (size_t i = 0; i < m->n_params; i++)
+            half[i] = dt_f32_to_bf16(m->params[i]);
+    }
+    for (int i = 0; i < m->n_param; i++) {
+        const dt_param *p = &m->param[i];
+        dt_view v = {.dtype = half ? DT_BF16 : DT_F32, .n_dims = p->is_vector ? 1 : 2};
+        v.dims[0] = (size_t)(p->is_vector ? p->cols : p->rows);
+        v.dims[1] = (size_t)(p->is_vector ? 0 : p->cols);
+        v.data = half ? (const void *)(half + p->offset) : (const void *)(m->params + p->offset);
+        items[i] = (dt_st_item){.name = p->name, .view = v};
+    }
+    st = dt_mkdirs(dir, err);
+    if (st) goto done;
+    path = dt_path_join(dir, "model.safetensors");
+    if (!path) {
+        st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to save the model", dir);
+        goto done;
+    }
+    st = dt_st_write(path, items, (size_t)m->n_param, NULL, 0, err);
+    if (!st) st = dt_hf_config_write(dir, &m->cfg, err);
+    if (!st) st = dt_hf_generation_write(dir, &m->gen, err);
+done:
+    free(path);
+    free(half);
+    free(items);
+    return st;
+}
+
+void dt_model_hash(const duet_model *m, char out[65]) {
+    dt_sha256 s;
+    dt_sha256_init(&s);
+    dt_sha256_add(&s, m->params, m->n_params * sizeof(float));
+    dt_sha256_hex(&s, out);
+}
+
+duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_err *err) {
+    const dt_hf_config *c = &m->cfg;
+    (void)err;
+    *out = (duet_model_info){.n_layers = c->n_layers, .d_model = c->d_model, .n_heads = c->n_heads, .n_kv = c->n_kv, .d_head = c->d_head,
+                             .d_ffn = c->d_ffn, .n_vocab = c->n_vocab, .max_pos = c->max_pos, .tied = c->tied, .n_params = m->n_params};
+    snprintf(out->arch, sizeof out->arch, "%s", c->model_type);
+    snprintf(out->dtype, sizeof out->dtype, "%s", dt_dtype_name(c->dtype));
+    size_t packed = dt_packed_floats(m->head.cols, m->head.rows);
+    for (int l = 0; l < c->n_layers; l++) {
+        const dt_layer *y = &m->layer[l];
+        packed += dt_packed_floats(y->qkv.cols, y->qkv.rows) + dt_packed_floats(y->o.cols, y->o.rows) +
+                  dt_packed_floats(y->gate_up.cols, y->gate_up.rows) + dt_packed_floats(y->down.cols, y->down.rows);
+    }
+    out->weight_bytes = (m->n_params + packed) * sizeof(float);
+    out->kv_bytes_per_token = (size_t)c->n_layers * (size_t)c->n_kv * (size_t)c->d_head * 2 * sizeof(float);
+    dt_model_hash(m, out->sha256);
+    return DUET_OK;
+}
+
+/* One sequence through the inference walk in chunks; exactly one of logits, logp is wanted. */
+static duet_status score(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *logits, float *logp, duet_err *err) {
+    enum { CHUNK = 128 };
+    duet_status st = DUET_OK;
+    dt_pool *pool = NULL;
+    dt_infer *f = NULL;
+    dt_kv *kv = NULL;
+    dt_kv_seq seq = {0};
+    float *rows = NULL;
+    size_t V = (size_t)m->cfg.n_vocab;
+
+    if (n == 0 || n > (size_t)m->cfg.max_pos)
+        return dt_fail(err, DUET_E_RANGE, "%zu tokens: the model takes 1 to %d", n, m->cfg.max_pos);
+    st = dt_pool_create(n_threads, &pool, err);
+    if (!st) st = dt_model_rope_reserve(m, (int)n, err);
+    if (!st) st = dt_infer_create(m, pool, CHUNK, &f, err);
+    if (!st) st = dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, (int)(n / DT_KV_PAGE) + 2, &kv, err);
+    if (!st && logp && !(rows = dt_alloc_aligned(CHUNK * V, sizeof *rows))) st = dt_fail(err, DUET_E_NOMEM, "scoring: no memory");
+    for (size_t at = 0; !st && at < n; at += CHUNK) {
+        int k = n - at < CHUNK ? (int)(n - at) : CHUNK;
+        float *dst = logits ? logits + at * V : rows;
+        st = dt_kv_grow(kv, &seq, k, err);
+        if (st) break;
+        dt_infer_seq s = {.ids = ids + at, .n = k, .pos0 = (int)at, .pages = seq.pages, .n_logits = k};
+        st = dt_infer_run(f, kv, &s, 1, dst, err);
+        seq.n_tokens += k;
+        if (!st && logp) {
+            int usable = at + (size_t)k < n ? k : k - 1; /* the last token predicts nothing */
+            dt_kernels_get()->xent(dst, V, ids + at + 1, usable, (int)V, 1.0f, logp + at, NULL, NULL);
+        }
+    }
+    if (kv) dt_kv_drop(kv, &seq);
+    dt_kv_destroy(kv);
+    dt_infer_destroy(f);
+    dt_pool_destroy(pool);
+    free(rows);
+    return st;
+}
+
+duet_status duet_model_logprobs(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err) {
+    return score(m, ids, n, n_threads, NULL, out, err);
+}
+
+duet_status duet_model_logits(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err) {
+    return score(m, ids, n, n_threads, out, NULL, err);
+}
