@@ -1,0 +1,26 @@
+/* What the instruction-set files of this room offer to the table. Internal to the room. */
+#ifndef DT_KERNEL_ISA_H
+#define DT_KERNEL_ISA_H
+
+#include "kernel/kernel.h"
+
+#define DT_LANES 16     /* lanes of a row reduction, on every instruction set */
+#define DT_TILE_ROWS 12 /* rows of C that vector kernels hold in registers: row cuts fall on its multiples */
+#define DT_BWD_ROWS 32  /* query rows that vector kernels take together in the backward pass of attention */
+
+/* Each fills the whole table. The scalar one is the specification the others are tested against. */
+void dt_kernels_fill_scalar(dt_kernels *t);
+
+/* Runs n steps of independent fused multiply-adds in registers and gives the FLOPs done; *sink keeps
+ * the compiler from removing them. */
+typedef double (*dt_fma_burst_fn)(size_t n, float *sink);
+double dt_fma_burst_scalar(size_t n, float *sink);
+
+#if defined(__x86_64__)
+void dt_kernels_fill_avx2(dt_kernels *t);
+void dt_kernels_fill_avx512(dt_kernels *t);
+double dt_fma_burst_avx2(size_t n, float *sink);
+double dt_fma_burst_avx512(size_t n, float *sink);
+#endif
+
+#endif

@@ -1,0 +1,22 @@
+/* The scalar table. */
+#include "kernel/scalar/scalar.h"
+
+void dt_kernels_fill_scalar(dt_kernels *t) {
+    *t = (dt_kernels){
+        .isa = DT_ISA_SCALAR,
+        .name = "scalar",
+        .gemm_tile = dt_scalar_gemm_tile,
+        .rmsnorm = dt_scalar_rmsnorm,
+        .rmsnorm_bwd = dt_scalar_rmsnorm_bwd,
+        .rope = dt_scalar_rope,
+        .attn = dt_scalar_attn,
+        .attn_bwd = dt_scalar_attn_bwd,
+        .swiglu = dt_scalar_swiglu,
+        .swiglu_bwd = dt_scalar_swiglu_bwd,
+        .add = dt_scalar_add,
+        .xent = dt_scalar_xent,
+        .xent_bwd = dt_scalar_xent_bwd,
+        .adamw = dt_scalar_adamw,
+        .sumsq = dt_scalar_sumsq,
+    };
+}

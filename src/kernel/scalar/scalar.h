@@ -1,0 +1,42 @@
+/* The scalar kernels: short, naive, exact. They are the specification of every result's bits. */
+#ifndef DT_KERNEL_SCALAR_H
+#define DT_KERNEL_SCALAR_H
+
+#include "kernel/expf.h"
+#include "kernel/isa.h"
+
+/* Folds 16 lanes: l += l+8, l+4, l+2, l+1. */
+static inline float dt_fold_sum(float v[DT_LANES]) {
+    for (int w = DT_LANES / 2; w; w /= 2)
+        for (int l = 0; l < w; l++) v[l] = v[l] + v[l + w];
+    return v[0];
+}
+
+static inline float dt_fold_max(float v[DT_LANES]) {
+    for (int w = DT_LANES / 2; w; w /= 2)
+        for (int l = 0; l < w; l++) v[l] = v[l + w] > v[l] ? v[l + w] : v[l];
+    return v[0];
+}
+
+void dt_scalar_gemm_tile(float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int N, int K,
+                         int m0, int m1, int p0, int p1, bool accumulate);
+void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float *inv, int T, int D,
+                       float eps);
+void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,
+                           const float *w, const float *inv, int T, int D, bool acc);
+void dt_scalar_rope(float *x, size_t ld, int T, int n, int E, const int *pos, const float *cos_t, const float *sin_t,
+                    float sign);
+void dt_scalar_attn(const dt_attn *a);
+void dt_scalar_attn_bwd(const dt_attn_bwd *a);
+void dt_scalar_swiglu(float *h, const float *g, const float *u, size_t n);
+void dt_scalar_swiglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
+void dt_scalar_add(float *y, const float *x, size_t n);
+void dt_scalar_xent(const float *logits, size_t ld, const int32_t *target, int T, int V, float inv_temp, float *logp,
+                    float *entropy, float *lse);
+void dt_scalar_xent_bwd(float *logits, size_t ld, const int32_t *target, const float *lse, const float *coef, int T,
+                        int V, float inv_temp);
+void dt_scalar_adamw(float *p, const float *g, float *m, float *v, size_t n, float gscale, float lr, float b1, float b2,
+                     float eps, float wd, float bc1, float bc2);
+double dt_scalar_sumsq(const float *x, size_t n);
+
+#endif

@@ -1,0 +1,57 @@
+/* Chooses the kernel table for this process, once. */
+#include "kernel/isa.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_ISA = DT_ISA_AVX512 + 1 };
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static dt_kernels tables[N_ISA];
+static bool have[N_ISA];
+static const dt_kernels *chosen;
+
+static void fill_tables(void) {
+    dt_kernels_fill_scalar(&tables[DT_ISA_SCALAR]);
+    have[DT_ISA_SCALAR] = true;
+#if defined(__x86_64__)
+    /* The feature test of the compiler's runtime also asks whether the system saves the registers. */
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        dt_kernels_fill_avx2(&tables[DT_ISA_AVX2]);
+        have[DT_ISA_AVX2] = true;
+    }
+    if (have[DT_ISA_AVX2] && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        dt_kernels_fill_avx512(&tables[DT_ISA_AVX512]);
+        have[DT_ISA_AVX512] = true;
+    }
+#endif
+}
+
+static void choose(void) {
+    fill_tables();
+    for (int i = 0; i < N_ISA; i++)
+        if (have[i]) chosen = &tables[i];
+
+    const char *want = getenv("DUET_KERNEL");
+    if (!want || !*want) return;
+    for (int i = 0; i < N_ISA; i++) {
+        if (have[i] && strcmp(want, tables[i].name) == 0) {
+            chosen = &tables[i];
+            return;
+        }
+    }
+    dt_log(DT_LOG_WARN, "DUET_KERNEL=%s is unknown or not supported by this CPU: using %s", want, chosen->name);
+}
+
+const dt_kernels *dt_kernels_get(void) {
+    pthread_once(&once, choose);
+    return chosen;
+}
+
+const dt_kernels *dt_kernels_isa(dt_isa isa) {
+    pthread_once(&once, choose);
+    return (int)isa >= 0 && (int)isa < N_ISA && have[isa] ? &tables[isa] : NULL;
+}

@@ -1,0 +1,18 @@
+/* The AVX512 table: the kernel bodies, compiled for this instruction set. */
+#include "kernel/x86/v16_avx512.h"
+
+#include <string.h>
+
+#include "kernel/x86/body_fma.h"
+#include "kernel/x86/body_gemm.h"
+
+void dt_kernels_fill_avx512(dt_kernels *t) {
+    dt_kernels_fill_scalar(t);
+    t->isa = DT_ISA_AVX512;
+    t->name = "avx512";
+    t->gemm_tile = gemm_tile;
+}
+
+double dt_fma_burst_avx512(size_t n, float *sink) {
+    return fma_burst(n, sink);
+}
