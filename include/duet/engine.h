@@ -30,7 +30,7 @@ void duet_engine_destroy(duet_engine *e); /* cancels what runs, waits for the wo
 typedef struct duet_sampling {
     double temperature; /* 0 = greedy (ties: lowest id) */
     int top_k;          /* 0 = off */
-    double top_p;       /* 1 = off */
+    double top_p;       /* 0 or 1 = off */
     double min_p;       /* 0 = off */
     uint64_t seed;
 } duet_sampling;

@@ -5,8 +5,9 @@
 #include "duet/engine.h"
 #include "kernel/kernel.h"
 
-/* scratch: 2 * V floats. u = dt_rng_at(seed, stream, position). logprob through the kernel's xent at
- * inv_temp = 1/temperature (1 when greedy), the same bits as dt_learn_forward gives. */
+/* u = dt_rng_at(seed, stream, position), position = index of the token in its output. scratch: 2 * V floats, unused
+ * when greedy. logprob (may be NULL) comes from the kernel's xent at inv_temp = 1/temperature (1 when greedy): the
+ * same bits as dt_learn_forward gives. */
 int32_t dt_sample(const dt_kernels *kr, const float *logits, int V, const duet_sampling *s, uint64_t stream,
                   uint64_t position, float *scratch, float *logprob);
 /* Validates settings: DUET_E_RANGE names the field and its range. */

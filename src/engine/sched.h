@@ -1,0 +1,109 @@
+/* The inside of the engine, shared by engine.c (handles, options, statistics), request.c (jobs from callers) and
+ * sched.c (the worker: admission, one step, what a sampled token leads to).
+ *
+ * A job is one duet_engine_generate call: some requests, each with n samples. Samples wait in their request until
+ * the worker gives them a slot. The first sample of a request prefills the prompt (the lead); its siblings follow
+ * it, take their first token from the same logits and borrow its pages.
+ *
+ * Owners: `lock` guards incoming, stop, stats and a job's `done`; all else is the worker's while it is awake. */
+#ifndef DT_ENGINE_SCHED_H
+#define DT_ENGINE_SCHED_H
+
+#include "duet/engine.h"
+#include "kv/kv.h"
+#include "model/model.h"
+#include "sample/sample.h"
+
+#include <pthread.h>
+
+typedef struct dt_request dt_request;
+
+typedef struct dt_job {
+    dt_request *reqs;
+    size_t n_reqs, n_left; /* requests not finished */
+    const volatile int *cancel;
+    duet_status st;
+    duet_err err;
+    double t_submit;
+    bool done;
+    struct dt_job *next; /* in incoming, then jobs, then ended */
+} dt_job;
+
+enum { DT_TODO, DT_RUNNING, DT_DONE }; /* of a sample */
+
+struct dt_request {
+    duet_gen_request *r;
+    dt_job *job;
+    const int32_t *eos;
+    size_t n_eos;
+    int n, limit;         /* samples; most tokens of each */
+    uint64_t cache_key;   /* names remembered pages: the weights' version, or a private key without the cache */
+    uint8_t *state;       /* [n] */
+    int n_todo, n_left, first_todo;
+    int lead;             /* slot that prefills for its siblings, -1 = none */
+    bool named, waiting;  /* cache_key is set; in the wait list */
+    uint64_t serial;      /* order of submission */
+    double t_start, t_first; /* of the first sample: admission, first token; 0 = not yet */
+    dt_request *prev, *next; /* in the wait list */
+};
+
+typedef enum dt_slot_state { DT_SLOT_FREE, DT_SLOT_FOLLOW, DT_SLOT_PREFILL, DT_SLOT_DECODE } dt_slot_state;
+
+/* One sample being generated. */
+typedef struct dt_slot {
+    dt_slot_state state;
+    dt_request *req;
+    int sample;
+    duet_generation *gen;
+    dt_kv_seq kv;
+    int target;  /* PREFILL: tokens that must be in kv before the next one is sampled */
+    int n_run;   /* tokens in this step */
+} dt_slot;
+
+typedef struct dt_draw {
+    int slot;
+    const float *logits;
+    int32_t id;
+    float logprob;
+} dt_draw;
+
+struct duet_engine {
+    duet_model *model;
+    const dt_kernels *kernels;
+    dt_pool *pool;
+    dt_infer *infer;
+    dt_kv *kv;
+    int V, ctx, max_seqs, chunk, max_rows;
+    bool prefix_cache;
+
+    pthread_t worker;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, finished;
+    bool worker_up, stop;
+    int n_callers;
+    dt_job *incoming, *incoming_last;
+    duet_engine_stats stats;
+
+    /* the worker's */
+    dt_job *jobs, *ended;
+    dt_request *wait_first, *wait_last; /* requests with samples to do, by serial */
+    uint64_t n_serials, version;
+    dt_slot *slots;  /* [max_seqs] */
+    int *order;      /* slots in use, oldest first */
+    int n_order;
+    int *free_slots, n_free_slots;
+    dt_infer_seq *runs; /* [max_seqs] */
+    int *run_slot;      /* [max_seqs] */
+    int n_runs;
+    int32_t *row_ids; /* [max_rows] */
+    int32_t *seq_ids; /* [ctx]: a sequence's tokens, prompt and output together */
+    float *logits;    /* [max_seqs][V] */
+    float *scratch;   /* [threads][2 V] */
+    dt_draw *draws;   /* [max_seqs] */
+    int n_draws;
+    size_t step_output, step_prompt, step_cached;
+};
+
+void *dt_engine_worker(void *engine); /* sched.c */
+
+#endif
