@@ -44,7 +44,11 @@ static int32_t argmax(const float *logits, int V) {
 /* ---- candidates by logit, largest first, ties by lower id: a heap of ids, popped as far as needed ---- */
 
 static bool comes_first(const float *logits, int32_t a, int32_t b) {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+    float x = logits[a], y = logits[b];
+    if (isnan(x) || isnan(y)) {
+        return isnan(x) && isnan(y) ? a < b : isnan(y);
+    }
+    return x > y || (!(x < y) && a < b);
 }
 
 static void sift_down(const float *logits, int32_t *heap, int n, int i) {

@@ -1,0 +1,202 @@
+/* The sampler against a plain reference: which tokens may come, how often, and the log-prob that goes with them. */
+#include "sample/sample.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { V = 12, MANY = 40000 };
+
+/* ids 2 and 7 tie at the top; id 9 is impossible */
+static const float LOGITS[V] = {0.5F, -1.0F, 3.0F, 2.0F, 0.0F, 1.5F, -4.0F, 3.0F, 1.0F, -INFINITY, 2.5F, -0.5F};
+
+static int32_t draw(const duet_sampling *s, uint64_t stream, uint64_t position, float *logprob) {
+    float scratch[2 * V];
+    return dt_sample(dt_kernels_get(), LOGITS, V, s, stream, position, scratch, logprob);
+}
+
+/* Probabilities after the cuts, by sorting. */
+static void reference(const duet_sampling *s, double p[V]) {
+    int order[V];
+    double sum = 0, mass = 0;
+    for (int i = 0; i < V; i++) {
+        order[i] = i;
+        p[i] = exp(((double)LOGITS[i] - 3.0) / s->temperature);
+    }
+    for (int i = 0; i < V; i++) { /* selection sort: larger logit first, then lower id */
+        for (int j = i + 1; j < V; j++) {
+            if (LOGITS[order[j]] > LOGITS[order[i]] || (LOGITS[order[j]] == LOGITS[order[i]] && order[j] < order[i])) {
+                int t = order[i];
+                order[i] = order[j];
+                order[j] = t;
+            }
+        }
+    }
+    int k = s->top_k > 0 && s->top_k < V ? s->top_k : V;
+    for (int i = 0; i < V; i++) {
+        p[order[i]] *= i < k;
+        sum += p[order[i]];
+    }
+    double top_p = s->top_p > 0 ? s->top_p : 1;
+    for (int i = 0; i < V; i++) {
+        bool keep = (top_p >= 1 || mass < top_p * sum) && (i == 0 || p[order[i]] >= s->min_p);
+        mass += p[order[i]];
+        p[order[i]] = keep ? p[order[i]] : 0;
+    }
+    sum = 0;
+    for (int i = 0; i < V; i++) {
+        sum += p[i];
+    }
+    for (int i = 0; i < V; i++) {
+        p[i] /= sum;
+    }
+}
+
+static void test_frequencies_follow_the_cut_softmax(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        duet_sampling s;
+    } cases[] = {
+        {"plain",           {.temperature = 1, .top_p = 1, .seed = 1}},
+        {"zero is off",     {.temperature = 1, .seed = 2}},
+        {"cold",            {.temperature = 0.5, .top_p = 1, .seed = 3}},
+        {"hot",             {.temperature = 3, .top_p = 1, .seed = 4}},
+        {"top-k 1",         {.temperature = 1, .top_k = 1, .top_p = 1, .seed = 5}},
+        {"top-k 3",         {.temperature = 1, .top_k = 3, .top_p = 1, .seed = 6}},
+        {"top-k all",       {.temperature = 1, .top_k = V, .top_p = 1, .seed = 7}},
+        {"top-k more",      {.temperature = 1, .top_k = 1000, .top_p = 1, .seed = 8}},
+        {"top-p 0.5",       {.temperature = 1, .top_p = 0.5, .seed = 9}},
+        {"top-p tiny",      {.temperature = 1, .top_p = 1e-9, .seed = 10}},
+        {"top-p 0.999",     {.temperature = 1, .top_p = 0.999, .seed = 11}},
+        {"min-p 0.2",       {.temperature = 1, .top_p = 1, .min_p = 0.2, .seed = 12}},
+        {"min-p 1",         {.temperature = 1, .top_p = 1, .min_p = 1, .seed = 13}},
+        {"k and p",         {.temperature = 1.5, .top_k = 5, .top_p = 0.7, .seed = 14}},
+        {"k, p and min-p",  {.temperature = 2, .top_k = 8, .top_p = 0.9, .min_p = 0.3, .seed = 15}},
+        {"Qwen's settings", {.temperature = 0.6, .top_k = 20, .top_p = 0.95, .seed = 16}},
+    };
+    for (size_t c = 0; c < DT_COUNT(cases); c++) {
+        double p[V];
+        int count[V] = {0};
+        reference(&cases[c].s, p);
+        for (int i = 0; i < MANY; i++) {
+            count[draw(&cases[c].s, 5, (uint64_t)i, NULL)]++;
+        }
+        for (int i = 0; i < V; i++) {
+            double sd = sqrt(MANY * p[i] * (1 - p[i]));
+            if ((p[i] <= 0 && count[i]) || fabs(count[i] - MANY * p[i]) > 5 * sd + 0.001) {
+                fail_msg("%s: token %d came %d times of %d, wanted %.1f", cases[c].name, i, count[i], MANY, MANY * p[i]);
+            }
+        }
+    }
+}
+
+static void test_logprob_is_of_the_uncut_softmax(void **state) {
+    (void)state;
+    static const duet_sampling settings[] = {
+        {.temperature = 0, .top_p = 1},
+        {.temperature = 1, .top_p = 1},
+        {.temperature = 0.7, .top_k = 3, .top_p = 0.9, .min_p = 0.1},
+        {.temperature = 2, .top_p = 0.5},
+    };
+    for (size_t c = 0; c < DT_COUNT(settings); c++) {
+        double T = settings[c].temperature > 0 ? settings[c].temperature : 1, z = 0;
+        for (int i = 0; i < V; i++) {
+            z += exp((double)LOGITS[i] / T);
+        }
+        for (uint64_t pos = 0; pos < 50; pos++) {
+            float got, bits;
+            int32_t id = draw(&settings[c], 1, pos, &got);
+            assert_true(fabs((double)got - ((double)LOGITS[id] / T - log(z))) < 1e-5);
+            dt_kernels_get()->xent(LOGITS, V, &id, 1, V, (float)(1 / T), &bits, NULL, NULL);
+            assert_memory_equal(&got, &bits, sizeof got);
+        }
+    }
+}
+
+static void test_greedy_takes_the_lowest_of_ties(void **state) {
+    (void)state;
+    duet_sampling s = duet_sampling_defaults();
+    assert_int_equal(draw(&s, 0, 0, NULL), 2);
+    duet_sampling one = {.temperature = 1, .top_k = 1, .top_p = 1};
+    assert_int_equal(draw(&one, 0, 0, NULL), 2);
+}
+
+static void test_draws_are_addressed(void **state) {
+    (void)state;
+    duet_sampling s = {.temperature = 2, .top_p = 1, .seed = 77};
+    int differ[3] = {0};
+    for (uint64_t pos = 0; pos < 64; pos++) {
+        int32_t id = draw(&s, 3, pos, NULL);
+        assert_int_equal(draw(&s, 3, pos, NULL), id);
+        duet_sampling other = s;
+        other.seed++;
+        differ[0] += draw(&other, 3, pos, NULL) != id;
+        differ[1] += draw(&s, 4, pos, NULL) != id;
+        differ[2] += draw(&s, 3, pos + 64, NULL) != id;
+    }
+    assert_true(differ[0] > 20 && differ[1] > 20 && differ[2] > 20);
+}
+
+/* A model gone wrong must not send the sampler out of the vocabulary. */
+static void test_nans_give_a_token(void **state) {
+    (void)state;
+    float logits[V], scratch[2 * V];
+    duet_sampling s[] = {
+        {.temperature = 0}, {.temperature = 1}, {.temperature = 1, .top_k = 3, .top_p = 0.9}
+    };
+    for (size_t c = 0; c < DT_COUNT(s); c++) {
+        for (int i = 0; i < V; i++) {
+            logits[i] = NAN;
+        }
+        int32_t id = dt_sample(dt_kernels_get(), logits, V, &s[c], 0, 0, scratch, NULL);
+        assert_true(id >= 0 && id < V);
+        logits[4] = 1;
+        assert_int_equal(dt_sample(dt_kernels_get(), logits, V, &s[c], 0, 0, scratch, NULL), 4);
+    }
+}
+
+static void test_settings_are_checked(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        duet_sampling s;
+        const char *names; /* in the sentence; NULL = accepted */
+    } cases[] = {
+        {"defaults",      {.top_p = 1},                       NULL         },
+        {"zero",          {.seed = 0},                             NULL         },
+        {"usual",         {.temperature = 0.6, .top_p = 0.9}, NULL         },
+        {"cold",          {.temperature = 1e-4},              "temperature"},
+        {"negative",      {.temperature = -1},                "temperature"},
+        {"NaN",           {.temperature = NAN},               "temperature"},
+        {"infinite",      {.temperature = INFINITY},          "temperature"},
+        {"top_k",         {.top_k = -1},                      "top_k"      },
+        {"top_p high",    {.top_p = 1.01},                    "top_p"      },
+        {"top_p NaN",     {.top_p = NAN},                     "top_p"      },
+        {"min_p low",     {.min_p = -0.1},                    "min_p"      },
+        {"min_p high",    {.min_p = 2},                       "min_p"      },
+    };
+    for (size_t c = 0; c < DT_COUNT(cases); c++) {
+        duet_err err = {{0}};
+        duet_status st = dt_sampling_check(&cases[c].s, &err);
+        if (st != (cases[c].names ? DUET_E_RANGE : DUET_OK) || (cases[c].names && !strstr(err.text, cases[c].names))) {
+            fail_msg("%s: status %d, \"%s\"", cases[c].name, st, err.text);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_frequencies_follow_the_cut_softmax),
+        cmocka_unit_test(test_logprob_is_of_the_uncut_softmax),
+        cmocka_unit_test(test_greedy_takes_the_lowest_of_ties),
+        cmocka_unit_test(test_draws_are_addressed),
+        cmocka_unit_test(test_nans_give_a_token),
+        cmocka_unit_test(test_settings_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
