@@ -3,14 +3,33 @@
 
 #include <string.h>
 
+/* Order matters: later bodies use helpers of earlier ones. */
+#include "kernel/x86/body_exp.h"
 #include "kernel/x86/body_fma.h"
 #include "kernel/x86/body_gemm.h"
+#include "kernel/x86/body_rows.h"
+#include "kernel/x86/body_elem.h"
+#include "kernel/x86/body_xent.h"
+#include "kernel/x86/body_attn.h"
 
 void dt_kernels_fill_avx2(dt_kernels *t) {
-    dt_kernels_fill_scalar(t);
-    t->isa = DT_ISA_AVX2;
-    t->name = "avx2";
-    t->gemm_tile = gemm_tile;
+    *t = (dt_kernels){
+        .isa = DT_ISA_AVX2,
+        .name = "avx2",
+        .gemm_tile = gemm_tile,
+        .rmsnorm = rmsnorm,
+        .rmsnorm_bwd = rmsnorm_bwd,
+        .rope = rope,
+        .attn = attn,
+        .attn_bwd = attn_bwd,
+        .swiglu = swiglu,
+        .swiglu_bwd = swiglu_bwd,
+        .add = add,
+        .xent = xent,
+        .xent_bwd = xent_bwd,
+        .adamw = adamw,
+        .sumsq = sumsq,
+    };
 }
 
 double dt_fma_burst_avx2(size_t n, float *sink) {

@@ -13,8 +13,10 @@
 #define GEMM_ROWS 6 /* 6 x 2 accumulators, 2 of B, 2 for broadcasts */
 #define GEMM_COLS 1
 #define FMA_CHAINS 6
-#define ATTN_ROWS 2
-#define ATTN_VECS 2
+#define ATTN_ROWS 6
+#define ATTN_VECS 4
+#define ATTN_PAGES 4
+#define ATTN_VECS_FOR(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1) /* vectors next to so many rows */
 
 typedef struct {
     __m256 a, b;

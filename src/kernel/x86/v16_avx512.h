@@ -13,8 +13,10 @@
 #define GEMM_ROWS 12 /* 12 x 2 accumulators, 2 of B, the rest for broadcasts */
 #define GEMM_COLS 2
 #define FMA_CHAINS 10
-#define ATTN_ROWS 4
+#define ATTN_ROWS 6
 #define ATTN_VECS 4
+#define ATTN_PAGES 4
+#define ATTN_VECS_FOR(rows) 4
 
 typedef __m512 v16;
 
