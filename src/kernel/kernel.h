@@ -64,7 +64,7 @@ typedef struct dt_kernels {
 
     /* y = x * w / sqrt(mean(x^2) + eps); inv[t] = 1/sqrt(..) saved where not NULL. Rows T of width D. */
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float *inv, int T, int D, float eps);
-    /* dx is written or accumulated (acc); dw[D] += over these rows in order. */
+    /* dx is written or accumulated (acc) and may be dy itself; dw[D] += over these rows in order. */
     void (*rmsnorm_bwd)(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,
                         const float *w, const float *inv, int T, int D, bool acc);
     /* rotate half, in place: heads n of width E in each of T rows (stride ld); cos/sin row: table[pos[t]*E/2 ..];

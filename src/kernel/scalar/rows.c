@@ -24,8 +24,8 @@ void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, s
         float c = -(dt_fold_sum(dot) * (r * r * r) / (float)D);
         for (int d = 0; d < D; d++) {
             float v = fmaf(c, xr[d], (gr[d] * w[d]) * r);
+            dw[d] = fmaf(gr[d], xr[d] * r, dw[d]); /* before out: dx may be dy */
             out[d] = acc ? out[d] + v : v;
-            dw[d] = fmaf(gr[d], xr[d] * r, dw[d]);
         }
     }
 }
