@@ -73,21 +73,24 @@ done:
     return st;
 }
 
-/* Normal with standard deviation initializer_range; the two matrices that write to the residual stream are scaled
- * by 1/sqrt(2 layers) (Radford et al., "Language models are unsupervised multitask learners", 2019); norms 1, biases 0. */
+/* Normal weights. Embeddings: standard deviation initializer_range. Matrices: 1/sqrt(inputs), so that rows of unit size
+ * stay of unit size; the two that write to the residual stream are scaled by 0.3/sqrt(2 layers) more (after Radford et al.,
+ * "Language models are unsupervised multitask learners", 2019), so that early in training what a token is stays readable
+ * behind what the layers add: with this tiny models learn to copy an order of magnitude sooner. Norms 1, biases 0. */
 static void init_weights(duet_model *m, uint64_t seed) {
-    double residual = 1.0 / sqrt(2.0 * m->cfg.n_layers);
+    double residual = 0.3 / sqrt(2.0 * m->cfg.n_layers);
     for (int i = 0; i < m->n_param; i++) {
         const dt_param *p = &m->param[i];
         size_t n = (size_t)p->rows * (size_t)p->cols;
         float *w = m->params + p->offset;
         dt_rng r = dt_rng_make(seed, dt_hash64(p->name, strlen(p->name), 0));
-        bool writes = strstr(p->name, ".o_proj.") || strstr(p->name, ".down_proj.");
+        double std = p->offset == m->embed ? m->cfg.init_range : 1.0 / sqrt((double)p->cols);
+        if (strstr(p->name, ".o_proj.") || strstr(p->name, ".down_proj.")) std *= residual;
         for (size_t j = 0; j < n; j++) {
             if (p->is_vector)
                 w[j] = strstr(p->name, ".bias") ? 0.0f : 1.0f;
             else
-                w[j] = (float)(m->cfg.init_range * (writes ? residual : 1.0) * dt_rng_normal(&r));
+                w[j] = (float)(std * dt_rng_normal(&r));
         }
     }
 }
