@@ -62,10 +62,10 @@ static void finite_differences(void **state) {
             if (fabsf(g[p->offset + j]) > fabsf(g[at])) at = p->offset + j;
         float keep = m->params[at];
         double h = 1e-2 * fmax(0.1, fabs((double)keep)), up, down;
-        m->params[at] = (float)(keep + h);
+        m->params[at] = (float)((double)keep + h);
         double hu = (double)m->params[at] - (double)keep;
         up = objective(m, l, 1.25f);
-        m->params[at] = (float)(keep - h);
+        m->params[at] = (float)((double)keep - h);
         double hd = (double)keep - (double)m->params[at];
         down = objective(m, l, 1.25f);
         m->params[at] = keep;
