@@ -19,7 +19,9 @@ typedef struct duet_backend_options {
 /* Opens a Hugging Face folder with an engine of its own. *out owned by the caller: duet_backend_close. */
 duet_status duet_backend_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err);
 /* A backend that answers from a script, for tests of everything above. Model and tokenizer of `tok` (borrowed);
- * reply(user, prompt text, sample) returns the text to "generate" (borrowed until the next call) or NULL = fail. */
+ * reply(user, prompt text, sample) returns the text to "generate" (borrowed until the next call) or NULL = fail.
+ * Added tokens in the text are recognised; a text that ends without one of the EOS ids gets <|im_end|> (or
+ * <|endoftext|>, where the tokenizer has one of them) appended. Budgets, stop ids and callbacks work as with a model. */
 duet_status duet_backend_scripted(const duet_tokenizer *tok, const char *(*reply)(void *user, const char *prompt, int sample),
                                   void *user, duet_backend **out, duet_err *err);
 void duet_backend_close(duet_backend *b); /* NULL is fine */
@@ -28,6 +30,7 @@ const char *duet_backend_name(const duet_backend *b);           /* path or "scri
 const duet_tokenizer *duet_backend_tokenizer(const duet_backend *b); /* borrowed */
 duet_model *duet_backend_model(const duet_backend *b);          /* borrowed; NULL if not local */
 duet_engine *duet_backend_engine(const duet_backend *b);        /* borrowed; NULL if not local */
+int duet_backend_ctx(const duet_backend *b);                    /* longest sequence, tokens; a script: INT32_MAX */
 duet_sampling duet_backend_sampling(const duet_backend *b);     /* defaults of its generation_config.json */
 
 /* As duet_engine_generate. */

@@ -27,6 +27,8 @@ typedef struct duet_engine_options {
 duet_status duet_engine_create(duet_model *model /* borrowed */, const duet_engine_options *opt, duet_engine **out, duet_err *err);
 void duet_engine_destroy(duet_engine *e); /* cancels what runs, waits for the worker; NULL is fine */
 
+int duet_engine_ctx(const duet_engine *e); /* longest sequence, prompt and output together */
+
 typedef struct duet_sampling {
     double temperature; /* 0 = greedy (ties: lowest id) */
     int top_k;          /* 0 = off */

@@ -18,11 +18,11 @@ bool duet_mode_parse(const char *name, duet_mode *out);
 typedef enum duet_keep { DUET_KEEP_TAIL, DUET_KEEP_HEAD, DUET_KEEP_MIDDLE } duet_keep;
 
 typedef struct duet_pair_options {
-    double price_M, price_m; /* money per million output tokens; < 0 = unknown */
+    double price_M, price_m; /* money per million output tokens; < 0 = unknown: a side that was used has no cost then */
     double price_M_in, price_m_in; /* per million prompt tokens; < 0 = unknown (not counted in cost) */
-    const char *instruction; /* added to the question of both models; NULL = none */
+    const char *instruction; /* appended as it stands to the question of both models; copied; NULL = none */
     duet_keep keep;          /* which part of a signal too long for m's context is kept */
-    bool handoff_raw;        /* compat: raw text framing without turn tokens */
+    bool handoff_raw;        /* compat: signal extracted from text, raw framing without turn tokens, cut on the left */
 } duet_pair_options;
 duet_pair_options duet_pair_defaults(void);
 
@@ -55,7 +55,7 @@ typedef struct duet_pair_request {
     size_t n_question;
     duet_mode mode;
     int signal_budget;    /* most tokens sampled from M; 0 is valid; -1 = up to the context */
-    int answer_budget;    /* most tokens sampled for the answer (mode M: together with signal_budget) */
+    int answer_budget;    /* most tokens sampled for the answer (mode M: together with signal_budget); -1 as above */
     duet_sampling M, m;
     uint64_t key;         /* names the question for the random numbers */
     const int32_t *signal; /* given signal ids (m's tokenizer) instead of asking M; NULL = ask */
@@ -78,8 +78,21 @@ typedef struct duet_pair_request {
 
 void duet_pair_request_clear(duet_pair_request *r); /* outputs only */
 
-/* Answers all requests (stage 1 of all together, then stage 2 of all together). In mode M the signal and the
- * answer are one generation of M, split at the end marker. */
+/* Answers all requests (stage 1 of all together, then stage 2 of all together). Random numbers: M draws from stream
+ * (M.seed, key), m from a stream derived from (m.seed, key), in every mode. Answers are trimmed of white space.
+ *
+ * What M sampled (duet) | signal_status     | handoff
+ *   up to </think>      | closed or empty   | end, or empty where nothing stands between the tags
+ *   cut by its budget   | truncated, ...    | budget: handed over closed; budget 0 does not call M, status empty
+ *   EOS before </think> | truncated or untagged | eos
+ * A given signal and modes M and m have handoff none.
+ *
+ * Mode M: one generation until EOS, split at the end marker; without any tag (untagged) all of it is the answer, and
+ * a thought that was cut has no answer.
+ * m's context: of a signal that does not fit, the part `keep` says is handed over, so that the answer has its budget
+ * or a quarter of what the question leaves, whichever is less.
+ * Errors: DUET_E_USAGE (a model that the mode needs is missing), DUET_E_RANGE (question too long: both numbers; bad
+ * budget), DUET_E_FORMAT (question is not UTF-8), DUET_E_CANCELLED (outputs hold what there was), the backends'. */
 duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, const volatile int *cancel, duet_err *err);
 
 /* One ledger as a JSON object (cli.md, "The ledger"); owned by the caller (free). NULL = no memory. */

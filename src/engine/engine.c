@@ -163,6 +163,10 @@ void duet_engine_destroy(duet_engine *e) {
     free(e);
 }
 
+int duet_engine_ctx(const duet_engine *e) {
+    return e->ctx;
+}
+
 void duet_engine_get_stats(duet_engine *e, duet_engine_stats *out) {
     pthread_mutex_lock(&e->lock);
     *out = e->stats;

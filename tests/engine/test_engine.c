@@ -262,7 +262,8 @@ static void test_reasons_to_stop(void **state) {
         generate(e, &q, 1);
         size_t n = cases[c].n == -1 ? at + 1 : cases[c].n == -2 ? CTX - 10 : (size_t)cases[c].n;
         if (g.n != n || g.stop != cases[c].want || q.usage.output_tokens != n || rec.n != n ||
-            memcmp(rec.ids, g.ids, n * sizeof *g.ids) != 0 || (n <= 30 && memcmp(base.ids, g.ids, n * sizeof *g.ids) != 0)) {
+            (n > 0 && memcmp(rec.ids, g.ids, n * sizeof *g.ids) != 0) ||
+            (n > 0 && n <= 30 && memcmp(base.ids, g.ids, n * sizeof *g.ids) != 0)) {
             fail_msg("%s: %zu tokens, stop %s; wanted %zu", cases[c].name, g.n, duet_stop_name(g.stop), n);
         }
         duet_generation_clear(&g);

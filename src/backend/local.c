@@ -1,0 +1,95 @@
+/* A backend from a Hugging Face folder: weights, tokenizer and an engine of its own. */
+#include "backend/interface.h"
+#include "model/model.h"
+#include "sample/sample.h"
+
+#include <stdlib.h>
+
+typedef struct local {
+    duet_backend base;
+    duet_tokenizer *tok;
+} local;
+
+static duet_status local_generate(duet_backend *b, duet_gen_request *reqs, size_t n, const volatile int *cancel,
+                                  duet_err *err) {
+    duet_status st = duet_engine_generate(b->engine, reqs, n, cancel, err);
+    return st && st != DUET_E_CANCELLED ? dt_fail_in(err, st, "%s", b->name) : st;
+}
+
+static void local_close(duet_backend *b) {
+    local *l = (local *)b;
+    duet_engine_destroy(b->engine);
+    duet_tokenizer_close(l->tok);
+    duet_model_close(b->model);
+    free(b->name);
+    free(l);
+}
+
+/* What the model's makers advise; greedy where they advise nothing. Fields they leave out are off. */
+static duet_sampling advised(const dt_hf_generation *g) {
+    duet_sampling s = duet_sampling_defaults();
+    if (!g->found || g->do_sample != 1) {
+        return s;
+    }
+    s.temperature = g->temperature >= 0 ? g->temperature : 1;
+    s.top_k = g->top_k > 0 ? g->top_k : 0;
+    s.top_p = g->top_p >= 0 ? g->top_p : 1;
+    s.min_p = g->min_p >= 0 ? g->min_p : 0;
+    return s;
+}
+
+duet_status duet_backend_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err) {
+    duet_status st = DUET_OK;
+
+    *out = NULL;
+    local *l = calloc(1, sizeof *l);
+    if (!l) {
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
+    }
+    duet_backend *b = &l->base;
+    b->generate = local_generate;
+    b->close = local_close;
+    b->name = dt_strdup(path);
+    if (!b->name) {
+        st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
+        goto done;
+    }
+    st = duet_tokenizer_open(path, &l->tok, err); /* first: it is small, and a wrong folder shows here */
+    if (st) {
+        goto done;
+    }
+    b->tok = l->tok;
+    st = duet_model_open(path, &b->model, err);
+    if (st) {
+        goto done;
+    }
+    const duet_model *m = b->model;
+    if (duet_tokenizer_size(l->tok) > m->cfg.n_vocab) {
+        st = dt_fail(err, DUET_E_FORMAT, "%s: the tokenizer has %d ids, the model's vocabulary only %d", path,
+                     (int)duet_tokenizer_size(l->tok), m->cfg.n_vocab);
+        goto done;
+    }
+    for (int i = 0; i < m->gen.n_eos; i++) {
+        dt_backend_add_eos(b, m->gen.eos_ids[i]);
+    }
+    for (int i = 0; m->gen.n_eos <= 0 && i < m->cfg.n_eos; i++) {
+        dt_backend_add_eos(b, m->cfg.eos_ids[i]);
+    }
+    b->sampling = advised(&m->gen);
+    st = dt_sampling_check(&b->sampling, err);
+    if (st) {
+        st = dt_fail_in(err, st, "%s/generation_config.json", path);
+        goto done;
+    }
+    st = duet_engine_create(b->model, opt ? &opt->engine : NULL, &b->engine, err);
+    if (st) {
+        st = dt_fail_in(err, st, "%s", path);
+        goto done;
+    }
+    b->ctx = duet_engine_ctx(b->engine);
+    *out = b;
+    l = NULL;
+done:
+    duet_backend_close(l ? &l->base : NULL);
+    return st;
+}

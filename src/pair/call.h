@@ -1,0 +1,90 @@
+/* The inside of a pair call, shared by pair.c and its stages. */
+#ifndef DT_PAIR_CALL_H
+#define DT_PAIR_CALL_H
+
+#include "backend/interface.h"
+#include "duet/pair.h"
+#include "text/template.h"
+
+/* One model of the pair. */
+typedef struct dt_side {
+    duet_backend *b; /* borrowed; NULL = not there */
+    const duet_tokenizer *tok;
+    dt_tmpl tmpl;
+    int32_t eos[DT_BACKEND_MAX_EOS]; /* the backend's, and what ends a turn in its template */
+    size_t n_eos;
+    double price, price_in;
+} dt_side;
+
+struct duet_pair {
+    dt_side M, m;
+    duet_keep keep;
+    bool handoff_raw;
+    char *instruction; /* owned, NULL = none */
+    bool shares_tokens;
+};
+
+/* Text of one generation as it becomes certain, on its way to on_text (stream.c). */
+typedef struct dt_stream {
+    const duet_pair_request *r;
+    const dt_side *side;
+    duet_decoder *decoder;
+    bool *stop_all; /* a callback asked to stop: the other requests of the call stop too */
+    int stage;      /* 0 signal, 1 answer */
+    bool seen_open, held_newline, in_text;
+} dt_stream;
+
+/* One model's part of one request (turn.c). */
+typedef struct dt_turn {
+    bool ask; /* false: the model is not called */
+    duet_ids prompt;
+    int limit;
+    bool stop_at_close;
+    duet_sampling sampling;
+    uint64_t key;
+    duet_generation gen;
+    duet_usage usage;
+    dt_stream stream;
+} dt_turn;
+
+typedef struct dt_pair_call {
+    duet_pair_request *r;
+    dt_turn M, m;
+} dt_pair_call;
+
+/* ---- turn.c ---- */
+
+/* The question, with the instruction, as a user turn and the generation prompt. */
+duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out, duet_err *err);
+/* Asks one model for all turns that want it; the others are left alone. */
+duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all, const volatile int *cancel,
+                        duet_err *err);
+void dt_turn_clear(dt_turn *t);
+size_t dt_turn_spoken(const dt_turn *t); /* sampled tokens without the EOS that ended them */
+
+/* Text of ids, whole characters only: an incomplete last one is dropped. *out is owned. */
+duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out, size_t *n_out,
+                         duet_err *err);
+duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_out, duet_err *err);
+void dt_pair_trim(const char **text, size_t *n); /* white space at both ends */
+
+/* ---- stream.c ---- */
+
+duet_status dt_stream_init(dt_stream *s, const duet_pair_request *r, const dt_side *side, int stage, duet_err *err);
+int dt_stream_token(dt_stream *s, int32_t id); /* non-zero: stop */
+void dt_stream_end(dt_stream *s);              /* what is still held becomes text */
+
+/* ---- the stages ---- */
+
+duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err);
+duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
+/* handoff.c: the part of the signal that m may see, and m's prompt around it. */
+duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err);
+duet_status dt_stage2_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
+/* ids become the request's answer, their text trimmed, without the last one if that is an end token. */
+duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const int32_t *ids, size_t n, bool ended, duet_err *err);
+
+/* ledger.c */
+void dt_ledger_fill(const duet_pair *p, dt_pair_call *c);
+
+#endif

@@ -1,0 +1,208 @@
+/* The whole DUET call: stage 1 -> handoff -> stage 2 -> ledger, for many questions at once.
+ * [duet-algorithm sections 1 and 2; DUET, arXiv 2605.01111] */
+#include "pair/call.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- names ---- */
+
+static const char *const mode_names[] = {"duet", "M", "m"};
+static const char *const handoff_names[] = {"end", "budget", "eos", "empty", "gate", "none"};
+static const char *const status_names[] = {"closed", "truncated", "untagged", "empty"};
+
+const char *duet_mode_name(duet_mode m) {
+    return (size_t)m < DT_COUNT(mode_names) ? mode_names[m] : "unknown";
+}
+
+bool duet_mode_parse(const char *name, duet_mode *out) {
+    for (size_t i = 0; i < DT_COUNT(mode_names); i++) {
+        if (!strcmp(name, mode_names[i])) {
+            *out = (duet_mode)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *duet_handoff_name(duet_handoff h) {
+    return (size_t)h < DT_COUNT(handoff_names) ? handoff_names[h] : "unknown";
+}
+
+const char *duet_signal_status_name(duet_signal_status s) {
+    return (size_t)s < DT_COUNT(status_names) ? status_names[s] : "unknown";
+}
+
+/* ---- the pair ---- */
+
+duet_pair_options duet_pair_defaults(void) {
+    return (duet_pair_options){.price_M = -1, .price_m = -1, .price_M_in = -1, .price_m_in = -1};
+}
+
+static duet_status open_side(dt_side *s, const char *name, duet_backend *b, double price, double price_in, duet_err *err) {
+    *s = (dt_side){.b = b, .price = price, .price_in = price_in};
+    if (!b) {
+        return DUET_OK;
+    }
+    s->tok = duet_backend_tokenizer(b);
+    duet_status st = dt_tmpl_detect(s->tok, &s->tmpl, err);
+    if (st) {
+        return dt_fail_in(err, st, "%s (%s)", name, duet_backend_name(b));
+    }
+    const int32_t *eos = dt_backend_eos(b, &s->n_eos);
+    memcpy(s->eos, eos, s->n_eos * sizeof *eos);
+    bool has_end = false;
+    for (size_t i = 0; i < s->n_eos; i++) {
+        has_end = has_end || eos[i] == dt_tmpl_end(&s->tmpl);
+    }
+    if (!has_end) { /* a base model's config may name only its end of text */
+        s->eos[s->n_eos++] = dt_tmpl_end(&s->tmpl);
+    }
+    return DUET_OK;
+}
+
+duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out, duet_err *err) {
+    duet_pair_options o = opt ? *opt : duet_pair_defaults();
+
+    *out = NULL;
+    if (!M && !m) {
+        return dt_fail(err, DUET_E_USAGE, "a pair needs at least one model");
+    }
+    duet_pair *p = calloc(1, sizeof *p);
+    if (!p) {
+        return dt_fail(err, DUET_E_NOMEM, "pair: no memory");
+    }
+    duet_status st = open_side(&p->M, "M", M, o.price_M, o.price_M_in, err);
+    if (!st) {
+        st = open_side(&p->m, "m", m, o.price_m, o.price_m_in, err);
+    }
+    p->instruction = dt_strdup(o.instruction);
+    if (!st && o.instruction && !p->instruction) {
+        st = dt_fail(err, DUET_E_NOMEM, "pair: no memory");
+    }
+    if (st) {
+        duet_pair_destroy(p);
+        return st;
+    }
+    p->keep = o.keep;
+    p->handoff_raw = o.handoff_raw;
+    p->shares_tokens = M && m && duet_tokenizer_same(p->M.tok, p->m.tok);
+    *out = p;
+    return DUET_OK;
+}
+
+void duet_pair_destroy(duet_pair *p) {
+    if (p) {
+        free(p->instruction);
+        free(p);
+    }
+}
+
+bool duet_pair_shares_tokens(const duet_pair *p) {
+    return p->shares_tokens;
+}
+
+/* ---- the call ---- */
+
+void duet_pair_request_clear(duet_pair_request *r) {
+    free(r->signal_text);
+    free(r->answer_text);
+    free(r->signal_ids);
+    free(r->answer_ids);
+    r->signal_text = r->answer_text = NULL;
+    r->signal_ids = r->answer_ids = NULL;
+    r->n_signal_text = r->n_answer_text = r->n_signal_ids = r->n_answer_ids = 0;
+}
+
+static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_err *err) {
+    if ((size_t)r->mode >= DT_COUNT(mode_names)) {
+        return dt_fail(err, DUET_E_USAGE, "unknown mode %d", (int)r->mode);
+    }
+    bool needs_M = r->mode == DUET_MODE_M || (r->mode == DUET_MODE_DUET && !r->signal);
+    if ((needs_M && !p->M.b) || (r->mode != DUET_MODE_M && !p->m.b)) {
+        return dt_fail(err, DUET_E_USAGE, "mode %s needs model %s, which was not given", duet_mode_name(r->mode),
+                       needs_M && !p->M.b ? "M" : "m");
+    }
+    if (r->signal_budget < -1 || r->answer_budget < -1) {
+        return dt_fail(err, DUET_E_RANGE, "budgets of %d and %d tokens: must be 0 or more, or -1 for no bound", r->signal_budget,
+                       r->answer_budget);
+    }
+    return DUET_OK;
+}
+
+/* A step of the call, done for each request; the sentence says which one failed. */
+static duet_status each(const duet_pair *p, dt_pair_call *calls, size_t n,
+                        duet_status (*step)(const duet_pair *, dt_pair_call *, duet_err *), duet_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        duet_status st = step(p, &calls[i], err);
+        if (st) {
+            return n > 1 ? dt_fail_in(err, st, "question %zu of %zu", i + 1, n) : st;
+        }
+    }
+    return DUET_OK;
+}
+
+static duet_status begin(const duet_pair *p, duet_pair_request *reqs, size_t n, dt_pair_call *calls, dt_turn **turns, duet_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        duet_status st = check(p, &reqs[i], err);
+        if (st) {
+            return n > 1 ? dt_fail_in(err, st, "question %zu of %zu", i + 1, n) : st;
+        }
+        calls[i].r = &reqs[i];
+        turns[i] = &calls[i].M;
+        turns[n + i] = &calls[i].m;
+    }
+    return DUET_OK;
+}
+
+duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, const volatile int *cancel, duet_err *err) {
+    bool stop_all = false;
+    dt_pair_call *calls = dt_calloc(n ? n : 1, sizeof *calls);
+    dt_turn **turns = dt_calloc(n ? 2 * n : 1, sizeof *turns); /* M's of all calls, then m's */
+    duet_status st = calls && turns ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "pair: no memory for %zu questions", n);
+
+    for (size_t i = 0; i < n; i++) {
+        duet_pair_request_clear(&reqs[i]);
+        reqs[i].signal_cut = reqs[i].answer_cut = false;
+        reqs[i].ledger = (duet_ledger){.cost = (double)NAN};
+    }
+    if (st || (st = begin(p, reqs, n, calls, turns, err))) {
+        goto done;
+    }
+
+    st = each(p, calls, n, dt_stage1_prepare, err);
+    if (st) {
+        goto done;
+    }
+    st = dt_turn_run(&p->M, turns, n, &stop_all, cancel, err);
+    if (st && st != DUET_E_CANCELLED) {
+        goto done;
+    }
+    duet_status read = each(p, calls, n, dt_stage1_read, err); /* also of what was cut short by the caller */
+    if (st || (st = read)) {
+        goto count;
+    }
+    st = each(p, calls, n, dt_handoff, err);
+    if (st) {
+        goto count;
+    }
+    st = dt_turn_run(&p->m, turns + n, n, &stop_all, cancel, err);
+    if (st && st != DUET_E_CANCELLED) {
+        goto count;
+    }
+    read = each(p, calls, n, dt_stage2_read, err);
+    st = st ? st : read;
+count:
+    for (size_t i = 0; i < n; i++) {
+        dt_ledger_fill(p, &calls[i]);
+    }
+done:
+    for (size_t i = 0; calls && i < n; i++) {
+        dt_turn_clear(&calls[i].M);
+        dt_turn_clear(&calls[i].m);
+    }
+    free(calls);
+    free(turns);
+    return st;
+}

@@ -1,0 +1,101 @@
+/* Stage 1: M writes the signal. M itself opens the thought, and the closing tag, counted, is its last token; in
+ * mode M the same generation goes on to M's own answer. Tags are read as token ids, here and nowhere else. */
+#include "pair/call.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+static int mode_M_limit(const duet_pair_request *r) {
+    if (r->signal_budget < 0 || r->answer_budget < 0) {
+        return -1;
+    }
+    return r->signal_budget > INT_MAX - r->answer_budget ? INT_MAX : r->signal_budget + r->answer_budget;
+}
+
+duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err) {
+    const duet_pair_request *r = c->r;
+    bool whole = r->mode == DUET_MODE_M;
+    if (r->mode == DUET_MODE_m || (!whole && r->signal)) {
+        return DUET_OK;
+    }
+    c->M.limit = whole ? mode_M_limit(r) : r->signal_budget;
+    c->M.ask = c->M.limit != 0;
+    c->M.stop_at_close = !whole && !r->M_to_eos;
+    c->M.sampling = r->M;
+    c->M.key = r->key;
+    if (!c->M.ask) {
+        return DUET_OK;
+    }
+    duet_status st = dt_turn_question(p, &p->M, r, &c->M.prompt, err);
+    return st ? st : dt_stream_init(&c->M.stream, r, &p->M, 0, err);
+}
+
+/* Position of the closing tag from `from` on; n = none. */
+static size_t find_close(const dt_side *side, const int32_t *ids, size_t from, size_t n) {
+    while (from < n && ids[from] != side->tmpl.think_close) {
+        from++;
+    }
+    return from;
+}
+
+static duet_signal_status public_status(dt_signal_status s) {
+    switch (s) {
+    case DT_SIGNAL_CLOSED: return DUET_SIGNAL_CLOSED;
+    case DT_SIGNAL_TRUNCATED: return DUET_SIGNAL_TRUNCATED;
+    case DT_SIGNAL_UNTAGGED: return DUET_SIGNAL_UNTAGGED;
+    case DT_SIGNAL_EMPTY: break;
+    }
+    return DUET_SIGNAL_EMPTY;
+}
+
+static duet_status take_signal(const duet_pair *p, dt_pair_call *c, const int32_t *ids, size_t n, duet_err *err) {
+    duet_pair_request *r = c->r;
+    duet_status st = dt_pair_copy(ids, n, &r->signal_ids, &r->n_signal_ids, err);
+    return st ? st : dt_pair_text(p->M.tok, ids, n, false, &r->signal_text, &r->n_signal_text, err);
+}
+
+/* Mode M: thought and answer are one generation. */
+static duet_status split(const duet_pair *p, dt_pair_call *c, dt_signal_span s, duet_err *err) {
+    const dt_turn *t = &c->M;
+    size_t n = dt_turn_spoken(t), close = find_close(&p->M, t->gen.ids, s.end, n);
+    size_t from = close < n ? close + 1 : n;
+    if (close == n && s.status == DT_SIGNAL_UNTAGGED) { /* it answered without a thought */
+        from = s.end = s.begin = 0;
+    }
+    c->r->answer_cut = !t->ask || t->gen.stop == DUET_STOP_LENGTH;
+    duet_status st = take_signal(p, c, t->gen.ids + s.begin, s.end - s.begin, err);
+    if (st) {
+        return st;
+    }
+    return dt_stage2_answer(&p->M, c, t->gen.ids + from, t->gen.n - from, t->gen.n > n, err);
+}
+
+duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err) {
+    duet_pair_request *r = c->r;
+    const dt_turn *t = &c->M;
+
+    r->handoff = DUET_HANDOFF_NONE;
+    r->signal_status = DUET_SIGNAL_EMPTY;
+    if (r->mode == DUET_MODE_m) {
+        return DUET_OK;
+    }
+    if (r->mode == DUET_MODE_DUET && r->signal) {
+        r->signal_status = r->n_signal > 0 ? DUET_SIGNAL_CLOSED : DUET_SIGNAL_EMPTY;
+        return DUET_OK;
+    }
+    size_t n = dt_turn_spoken(t);
+    dt_signal_span s = {.status = DT_SIGNAL_EMPTY};
+    if (n > 0) {
+        s = dt_tmpl_signal(&p->M.tmpl, p->M.tok, t->gen.ids, n);
+    }
+    r->signal_status = public_status(s.status);
+    if (r->mode == DUET_MODE_M) {
+        return split(p, c, s, err);
+    }
+    if (find_close(&p->M, t->gen.ids, 0, n) < n) {
+        r->handoff = s.status == DT_SIGNAL_EMPTY ? DUET_HANDOFF_EMPTY : DUET_HANDOFF_END;
+    } else {
+        r->handoff = t->ask && t->gen.stop == DUET_STOP_EOS ? DUET_HANDOFF_EOS : DUET_HANDOFF_BUDGET;
+    }
+    return take_signal(p, c, n ? t->gen.ids + s.begin : NULL, s.end - s.begin, err);
+}

@@ -1,0 +1,134 @@
+/* One model's turn: the question as a prompt, all turns of a stage as one backend call, ids as text. */
+#include "pair/call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out, duet_err *err) {
+    dt_buf text = {0};
+    dt_buf_add(&text, r->question, r->n_question);
+    dt_buf_adds(&text, p->instruction ? p->instruction : "");
+    duet_status st = text.failed ? dt_fail(err, DUET_E_NOMEM, "pair: no memory for a question of %zu bytes", r->n_question)
+                                 : dt_tmpl_user(&side->tmpl, side->tok, text.data ? text.data : "", text.len, out, err);
+    dt_buf_clear(&text);
+    return st;
+}
+
+static int on_token(void *user, int sample, int32_t id, float logprob) {
+    dt_turn *t = user;
+    (void)sample;
+    (void)logprob;
+    return dt_stream_token(&t->stream, id);
+}
+
+duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all, const volatile int *cancel,
+                        duet_err *err) {
+    duet_status st = DUET_OK;
+    size_t n_asked = 0;
+    bool streams = false;
+    duet_gen_request *reqs = dt_calloc(n, sizeof *reqs);
+
+    if (!reqs) {
+        return dt_fail(err, DUET_E_NOMEM, "pair: no memory for %zu questions", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        streams = streams || (turns[i]->ask && turns[i]->stream.r && turns[i]->stream.r->on_text);
+    }
+    for (size_t i = 0; i < n; i++) {
+        dt_turn *t = turns[i];
+        if (!t->ask) {
+            continue;
+        }
+        t->stream.stop_all = stop_all;
+        reqs[n_asked++] = (duet_gen_request){.prompt = t->prompt.v,
+                                             .n_prompt = t->prompt.n,
+                                             .n = 1,
+                                             .max_tokens = t->limit,
+                                             .sampling = t->sampling,
+                                             .key = t->key,
+                                             .stop_ids = &side->tmpl.think_close,
+                                             .n_stop = t->stop_at_close,
+                                             .eos_ids = side->eos,
+                                             .n_eos = side->n_eos,
+                                             .on_token = streams ? on_token : NULL,
+                                             .user = t,
+                                             .out = &t->gen};
+    }
+    if (n_asked > 0) {
+        st = duet_backend_generate(side->b, reqs, n_asked, cancel, err);
+    }
+    for (size_t i = 0, k = 0; i < n; i++) {
+        if (turns[i]->ask) {
+            turns[i]->usage = reqs[k++].usage;
+            if (!*stop_all) {
+                dt_stream_end(&turns[i]->stream);
+            }
+        }
+    }
+    if (!st && *stop_all) {
+        st = dt_fail(err, DUET_E_CANCELLED, "stopped by the caller");
+    }
+    free(reqs);
+    return st;
+}
+
+void dt_turn_clear(dt_turn *t) {
+    duet_ids_free(&t->prompt);
+    duet_generation_clear(&t->gen);
+    duet_decoder_destroy(t->stream.decoder);
+    *t = (dt_turn){0};
+}
+
+size_t dt_turn_spoken(const dt_turn *t) {
+    return t->gen.n - (t->gen.n > 0 && t->gen.stop == DUET_STOP_EOS);
+}
+
+duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out, size_t *n_out,
+                         duet_err *err) {
+    duet_decoder *d = NULL;
+    dt_buf text = {0};
+    duet_status st = duet_decoder_create(t, skip_special, &d, err);
+
+    for (size_t i = 0; i < n && !st; i++) { /* never flushed: what does not end a character is dropped */
+        const char *piece = NULL;
+        size_t len = 0;
+        st = duet_decoder_push(d, ids[i], &piece, &len, err);
+        dt_buf_add(&text, piece ? piece : "", st ? 0 : len);
+    }
+    dt_buf_adds(&text, "");
+    if (!st && (text.failed || !text.data)) {
+        st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for the text of %zu tokens", n);
+    }
+    if (!st) {
+        *n_out = text.len;
+        *out = dt_buf_take(&text);
+    }
+    dt_buf_clear(&text);
+    duet_decoder_destroy(d);
+    return st;
+}
+
+duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_out, duet_err *err) {
+    int32_t *copy = dt_calloc(n ? n : 1, sizeof *copy);
+    if (!copy) {
+        return dt_fail(err, DUET_E_NOMEM, "pair: no memory for %zu tokens", n);
+    }
+    if (n) {
+        memcpy(copy, ids, n * sizeof *copy);
+    }
+    free(*out);
+    *out = copy;
+    *n_out = n;
+    return DUET_OK;
+}
+
+void dt_pair_trim(const char **text, size_t *n) {
+    static const char space[] = " \t\n\r\v\f";
+    while (*n > 0 && strchr(space, (*text)[0]) && (*text)[0]) {
+        (*text)++;
+        (*n)--;
+    }
+    while (*n > 0 && strchr(space, (*text)[*n - 1]) && (*text)[*n - 1]) {
+        (*n)--;
+    }
+}
