@@ -3,7 +3,6 @@
 
 #include "format/jsonl.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +52,9 @@ static double real_of(reader *r, const json_t *j, const char *key, double def, d
     if (r->st || !j) return def;
     double x = json_number_value(j);
     if (!json_is_number(j) || !(x >= lo && x <= hi)) {
-        r->st = dt_fail(r->err, DUET_E_FORMAT, "%s: %s is %g, which is outside %g..%g", r->name, key, json_is_number(j) ? x : (double)NAN, lo, hi);
+        char *text = json_dumps(j, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+        r->st = dt_fail(r->err, DUET_E_FORMAT, "%s: %s is %.40s, which is not a number in %g..%g", r->name, key, text ? text : "?", lo, hi);
+        free(text);
         return def;
     }
     return x;
@@ -123,7 +124,19 @@ static void read_arch(reader *r, dt_hf_config *c) {
     r->st = dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: model_type %.40s is not supported; known are qwen3, qwen2, llama", r->name, type);
 }
 
-static void refuse_sliding_window(reader *r, const dt_hf_config *c) {
+/* What would change the arithmetic and is not done here. */
+static void refuse_unknown_parts(reader *r, const dt_hf_config *c) {
+    const json_t *types = field(r, "layer_types"), *rotary = field(r, "partial_rotary_factor");
+    for (size_t i = 0; !r->st && i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (!type || strcmp(type, "full_attention"))
+            r->st = dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: layer_types: %.30s is not supported; full_attention is", r->name, type ? type : "a non-string");
+    }
+    if (!r->st && flag(r, "mlp_bias", false)) r->st = dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: mlp_bias is not supported", r->name);
+    if (!r->st && field(r, "quantization_config"))
+        r->st = dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: quantised weights (quantization_config) are not supported", r->name);
+    if (!r->st && rotary && json_number_value(rotary) < 1)
+        r->st = dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: partial_rotary_factor is not supported", r->name);
     bool sliding = c->arch == DT_ARCH_LLAMA ? field(r, "sliding_window") != NULL : flag(r, "use_sliding_window", false);
     if (!r->st && sliding) r->st = dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: sliding-window attention is not supported", r->name);
     const char *act = json_string_value(field(r, "hidden_act"));
@@ -151,7 +164,7 @@ duet_status dt_hf_config_parse(const char *name, const char *json, size_t n, dt_
     c.d_head = number(&r, "head_dim", r.st ? 1 : c.d_model / c.n_heads, 2, 1024);
     c.d_ffn = number(&r, "intermediate_size", -1, 1, 1 << 20);
     c.n_vocab = number(&r, "vocab_size", -1, 1, 1 << 24);
-    c.max_pos = number(&r, "max_position_embeddings", 2048, 1, 1 << 28);
+    c.max_pos = number(&r, "max_position_embeddings", -1, 1, 1 << 28);
     c.rms_eps = real(&r, "rms_norm_eps", 1e-6, 0, 1);
     c.init_range = real(&r, "initializer_range", 0.02, 0, 10);
     c.tied = flag(&r, "tie_word_embeddings", false);
@@ -163,7 +176,7 @@ duet_status dt_hf_config_parse(const char *name, const char *json, size_t n, dt_
         c.qkv_bias = c.arch == DT_ARCH_QWEN2 || flag(&r, "attention_bias", false);
         if (!r.st && c.qkv_bias && c.arch != DT_ARCH_QWEN2)
             r.st = dt_fail(err, DUET_E_UNSUPPORTED, "%s: attention_bias is supported for qwen2 only", name);
-        refuse_sliding_window(&r, &c);
+        refuse_unknown_parts(&r, &c);
         read_rope(&r, &c);
     }
     const char *dtype = json_string_value(field(&r, "torch_dtype"));
@@ -199,9 +212,23 @@ static json_t *id_list(const int32_t *ids, int n) {
     return a;
 }
 
+/* With the fewest digits that read back as the same numbers: 1e-6 rather than 9.9999999999999995e-7. */
+static char *dump_config(const json_t *j) {
+    char *text = NULL;
+    for (size_t digits = 6; j && digits <= 17; digits++) {
+        free(text);
+        text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        json_t *again = text ? json_loads(text, 0, NULL) : NULL;
+        bool same = again && json_equal(again, j);
+        json_decref(again);
+        if (same) break;
+    }
+    return text;
+}
+
 static duet_status write_json(const char *dir, const char *file, json_t *j, duet_err *err) {
     duet_status st = DUET_OK;
-    char *path = dt_path_join(dir, file), *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    char *path = dt_path_join(dir, file), *text = dump_config(j);
     dt_buf b = {0};
     if (path && text && dt_buf_adds(&b, text) && dt_buf_adds(&b, "\n"))
         st = dt_file_write_atomic(path, b.data, b.len, err);

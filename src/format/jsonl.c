@@ -14,8 +14,7 @@ struct dt_jsonl {
     bool close_file;
     const char *mem;
     size_t n_mem, at;
-    char *line;       /* getline's buffer */
-    size_t cap;
+    dt_buf line;
     size_t number;
 };
 
@@ -73,13 +72,35 @@ duet_status dt_jsonl_open_mem(const char *name, const void *p, size_t n, dt_json
 void dt_jsonl_close(dt_jsonl *r) {
     if (!r) return;
     if (r->file && r->close_file) fclose(r->file);
-    free(r->line);
+    dt_buf_clear(&r->line);
     free(r->name);
     free(r);
 }
 
 size_t dt_jsonl_line(const dt_jsonl *r) {
     return r->number;
+}
+
+/* Reads up to the line's end into r->line; what is longer than the cap is passed over, so that the next line can be
+ * read. *n counts all of it. */
+static duet_status read_line(dt_jsonl *r, size_t *n, duet_err *err) {
+    int c = 0;
+    *n = 0;
+    r->line.len = 0;
+    errno = 0;
+    flockfile(r->file);
+    while (c != EOF && c != '\n' && !r->line.failed) {
+        char chunk[4096];
+        size_t k = 0;
+        while (k < sizeof chunk && (c = getc_unlocked(r->file)) != EOF && c != '\n')
+            chunk[k++] = (char)c;
+        *n += k;
+        if (*n <= DT_JSONL_MAX_LINE) dt_buf_add(&r->line, chunk, k);
+    }
+    funlockfile(r->file);
+    if (r->line.failed) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for line %zu", r->name, r->number + 1);
+    if (c == EOF && ferror(r->file)) return dt_fail(err, DUET_E_IO, "%s: cannot read: %s", r->name, strerror(errno ? errno : EIO));
+    return c == EOF && !*n ? DUET_END : DUET_OK;
 }
 
 /* One raw line without its end; DUET_END at the end. */
@@ -91,12 +112,9 @@ static duet_status raw_line(dt_jsonl *r, const char **line, size_t *n, duet_err 
         *n = end ? (size_t)(end - p) : r->n_mem - r->at;
         r->at += *n + 1;
     } else {
-        errno = 0;
-        ssize_t got = getline(&r->line, &r->cap, r->file);
-        if (got < 0) return ferror(r->file) ? dt_fail(err, DUET_E_IO, "%s: cannot read: %s", r->name, strerror(errno)) : DUET_END;
-        *line = r->line;
-        *n = (size_t)got;
-        if (*n && r->line[*n - 1] == '\n') --*n;
+        duet_status st = read_line(r, n, err);
+        if (st) return st;
+        *line = r->line.data;
     }
     r->number++;
     return DUET_OK;
@@ -111,7 +129,7 @@ duet_status dt_jsonl_next(dt_jsonl *r, json_t **obj, duet_err *err) {
         duet_status st = raw_line(r, &line, &n, err);
         if (st) return st;
         size_t i = 0;
-        while (i < n && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'))
+        while (i < n && i < DT_JSONL_MAX_LINE && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'))
             i++;
         if (i < n) break;
     }

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_HEADER ((uint64_t)100 << 20)
@@ -65,6 +66,18 @@ static duet_status read_entry(const char *file, const char *name, const json_t *
     return DUET_OK;
 }
 
+/* Absent, or an object of strings. */
+static duet_status check_meta(const char *file, json_t *meta, duet_err *err) {
+    const char *key;
+    json_t *value;
+    if (!meta) return DUET_OK;
+    if (!json_is_object(meta)) return dt_fail(err, DUET_E_FORMAT, "%s: __metadata__ is not an object", file);
+    json_object_foreach(meta, key, value) {
+        if (!json_is_string(value)) return dt_fail(err, DUET_E_FORMAT, "%s: __metadata__: %.80s is not a string", file, key);
+    }
+    return DUET_OK;
+}
+
 static duet_status parse(dt_st *f, const char *name, const uint8_t *p, size_t size, duet_err *err) {
     uint64_t n = 0;
     json_error_t je;
@@ -75,11 +88,15 @@ static duet_status parse(dt_st *f, const char *name, const uint8_t *p, size_t si
     if (size < 8) return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes are too few for a safetensors file; was it cut?", name, size);
     for (int i = 7; i >= 0; i--)
         n = n << 8 | p[i];
-    if (n > size - 8 || n > MAX_HEADER)
+    if (n > size - 8)
         return dt_fail(err, DUET_E_FORMAT, "%s: header says %llu bytes, file has %zu; was it cut?", name, (unsigned long long)n, size);
+    if (n > MAX_HEADER)
+        return dt_fail(err, DUET_E_FORMAT, "%s: header says %llu bytes, at most %llu are read", name, (unsigned long long)n, (unsigned long long)MAX_HEADER);
     f->header = json_loadb((const char *)p + 8, (size_t)n, JSON_REJECT_DUPLICATES, &je);
     if (!f->header || !json_is_object(f->header))
         return dt_fail(err, DUET_E_FORMAT, "%s: the header is not a JSON object: %s", name, f->header ? "another type" : je.text);
+    st = check_meta(name, json_object_get(f->header, "__metadata__"), err);
+    if (st) return st;
     size_t n_keys = json_object_size(f->header), n_data = size - 8 - (size_t)n;
     f->e = dt_calloc(n_keys, sizeof *f->e);
     f->by_name = dt_calloc(n_keys, sizeof *f->by_name);
@@ -94,7 +111,8 @@ static duet_status parse(dt_st *f, const char *name, const uint8_t *p, size_t si
     size_t at = 0;
     for (size_t i = 0; i < f->n; i++) {
         const entry *e = &f->e[i];
-        if (e->begin < at) return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s overlaps %.80s", name, e->name, f->e[i ? i - 1 : 0].name);
+        if (e->begin < at) /* at is 0 for the first, so there is one before */
+            return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s overlaps %.80s", name, e->name, f->e[i - 1].name);
         if (e->begin > at) return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes before tensor %.80s belong to none", name, e->begin - at, e->name);
         at = e->end;
         f->by_name[i] = &f->e[i];
@@ -230,6 +248,9 @@ duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_item
     uint8_t len[8];
     dt_buf tmp = {0};
     int fd = -1;
+    struct stat sb;
+    if (!stat(path, &sb) && !S_ISREG(sb.st_mode)) /* renaming over a device or a folder is never what was meant */
+        return dt_fail(err, DUET_E_IO, "%s: cannot write: it is there and is not a regular file", path);
     char *header = make_header(items, n_items, meta, n_meta, &n_header);
     if (!header || !dt_buf_addf(&tmp, "%s.%ld.tmp", path, (long)getpid())) {
         st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to write it", path);
@@ -249,10 +270,17 @@ duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_item
         ok = write_all(fd, items[i].view.data, bytes);
     }
     ok = ok && !fsync(fd);
-    ok = !close(fd) && ok;
+    int why = errno;
+    if (close(fd) && ok) {
+        ok = false;
+        why = errno;
+    }
     fd = -1;
-    if (!ok || rename(tmp.data, path))
-        st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", path, strerror(errno));
+    if (ok && rename(tmp.data, path)) {
+        ok = false;
+        why = errno;
+    }
+    if (!ok) st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", path, strerror(why));
 done:
     if (fd >= 0) close(fd);
     if (st && tmp.data) unlink(tmp.data);
