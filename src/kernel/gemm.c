@@ -30,29 +30,46 @@ typedef struct pack_job {
     int K, N;
 } pack_job;
 
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* All panels of PACK_K rows of B that are contiguous: reads them in memory order. */
+static void pack_rows(void *arg, size_t chunk, int thread) {
+    const pack_job *j = arg;
+    (void)thread;
+    size_t K = (size_t)j->K, N = (size_t)j->N, k0 = chunk * PACK_K, k1 = least(k0 + PACK_K, K);
+    for (size_t k = k0; k < k1; k++) {
+        const float *in = j->b + k * j->rsb;
+        float *out = j->bp + k * DT_NR;
+        size_t n = 0;
+        for (; n + DT_NR <= N; n += DT_NR) memcpy(out + n * K, in + n, DT_NR * sizeof *out);
+        if (n == N) continue;
+        memset(out + n * K, 0, DT_NR * sizeof *out);
+        memcpy(out + n * K, in + n, (N - n) * sizeof *out);
+    }
+}
+
+/* One panel of a B with any strides. */
 static void pack_panel(void *arg, size_t panel, int thread) {
     const pack_job *j = arg;
     (void)thread;
-    size_t n0 = panel * DT_NR, width = (size_t)j->N - n0 < DT_NR ? (size_t)j->N - n0 : DT_NR;
-    float *out = j->bp + panel * DT_NR * (size_t)j->K;
+    size_t K = (size_t)j->K, n0 = panel * DT_NR, width = least((size_t)j->N - n0, DT_NR);
+    float *out = j->bp + n0 * K;
     const float *in = j->b + n0 * j->csb;
-    size_t K = (size_t)j->K;
-
-    if (j->csb == 1 && width == DT_NR) {
-        for (size_t k = 0; k < K; k++) memcpy(out + k * DT_NR, in + k * j->rsb, DT_NR * sizeof *out);
-        return;
-    }
     for (size_t k0 = 0; k0 < K; k0 += PACK_K) {
-        size_t k1 = k0 + PACK_K < K ? k0 + PACK_K : K;
+        size_t k1 = least(k0 + PACK_K, K);
         for (size_t n = 0; n < DT_NR; n++)
             for (size_t k = k0; k < k1; k++) out[k * DT_NR + n] = n < width ? in[k * j->rsb + n * j->csb] : 0.0f;
     }
 }
 
 void dt_pack(dt_pool *pool, float *bp, const float *b, size_t rsb, size_t csb, int K, int N) {
+    if (K <= 0 || N <= 0) return;
     pack_job j = {bp, b, rsb, csb, K, N};
     if ((double)K * N < SMALL_WORK / 4) pool = NULL;
-    dt_pool_run(pool, n_panels(N), pack_panel, &j);
+    if (csb == 1) dt_pool_run(pool, ((size_t)K + PACK_K - 1) / PACK_K, pack_rows, &j);
+    else dt_pool_run(pool, n_panels(N), pack_panel, &j);
 }
 
 typedef struct gemm_job {

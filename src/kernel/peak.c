@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define BURST 100000
-#define READ_BYTES ((size_t)256 << 20) /* far larger than the caches */
+#define READ_BYTES ((size_t)128 << 20) /* far larger than the caches */
 #define READ_TASK ((size_t)4 << 20)
 
 typedef struct fma_job {

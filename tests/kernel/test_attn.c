@@ -46,7 +46,7 @@ static void attend(const dt_kernels *k, const cache *c, const float *q, float *o
 
 /* One row in double. */
 static void reference(const double *q, const double *k, const double *v, int n, int E, double scale, double *o) {
-    double mx = -INFINITY, z = 0.0;
+    double mx = -(double)INFINITY, z = 0.0;
     for (int e = 0; e < E; e++) o[e] = 0.0;
     for (int pass = 0; pass < 2; pass++) {
         for (int j = 0; j < n; j++) {

@@ -4,7 +4,7 @@
 static const int widths[] = {1, 2, 15, 16, 17, 33, 100, 1003};
 
 static double log_sum_exp(const double *x, int V, double inv_temp, double *entropy) {
-    double mx = -INFINITY, z = 0.0, mean = 0.0;
+    double mx = -(double)INFINITY, z = 0.0, mean = 0.0;
     for (int j = 0; j < V; j++) mx = fmax(mx, x[j] * inv_temp);
     for (int j = 0; j < V; j++) z += exp(x[j] * inv_temp - mx);
     for (int j = 0; j < V; j++) {

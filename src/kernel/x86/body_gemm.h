@@ -3,16 +3,25 @@
  * A block of A (up to BLOCK_M rows, BLOCK_K of k) is copied to a small buffer, so that any strides of A run
  * alike and rows a power of two apart do not fall on the same cache lines. Then each panel of B, while it is
  * in the nearest cache, meets all rows of the block. Between blocks of k the chain rests in C: no bit changes. */
+#define PANEL_COLS (DT_NR / 16)
 #define BLOCK_M 144
 #define BLOCK_K 256
+#define AHEAD_M 4  /* rows of A fetched ahead of the copy */
+#define AHEAD_K 24 /* rows of B fetched ahead of their use */
 #define ROW_STEP (BLOCK_K + 16) /* floats between rows of the copy when k is contiguous in A */
 
 static _Thread_local float a_block[BLOCK_M * ROW_STEP] __attribute__((aligned(64)));
 
-/* c[rows][cols*16] = or += a * b, element (m,k) of a at a[m*rs + k*cs]; width: columns of c that exist. */
+/* c[rows][cols*16] = or += a * b, element (m,k) of a at a[m*rs + k*cs]; width: columns of c that exist.
+ * The rows of c after these are fetched meanwhile: a chain that starts from c waits for it. */
 V16_INLINE void micro(int rows, int cols, float *c, size_t ldc, const float *a, size_t rs, size_t cs, const float *b,
                       int K, size_t width, bool from_c) {
-    v16 acc[GEMM_ROWS][GEMM_COLS];
+    v16 acc[GEMM_ROWS][PANEL_COLS];
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++) {
+#pragma GCC unroll 2
+        for (int n = 0; n < cols; n++) __builtin_prefetch((const char *)(c + (m + rows) * ldc + n * 16), 1);
+    }
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++) {
 #pragma GCC unroll 2
@@ -24,9 +33,11 @@ V16_INLINE void micro(int rows, int cols, float *c, size_t ldc, const float *a, 
         }
     }
     for (int k = 0; k < K; k++) {
-        v16 bv[GEMM_COLS];
+        v16 bv[PANEL_COLS];
 #pragma GCC unroll 2
         for (int n = 0; n < cols; n++) bv[n] = v_load(b + n * 16);
+#pragma GCC unroll 2
+        for (int n = 0; n < cols; n++) __builtin_prefetch((const char *)(b + AHEAD_K * DT_NR + n * 16));
 #pragma GCC unroll 16
         for (int m = 0; m < rows; m++) {
             v16 av = v_set(a[m * rs]);
@@ -53,7 +64,7 @@ V16_INLINE void micro(int rows, int cols, float *c, size_t ldc, const float *a, 
         micro(R, GEMM_COLS, c, ldc, a, ROW_STEP, 1, b, K, width, from_c);                                               \
     }                                                                                                                   \
     static void micro_cols_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width, bool from_c) { \
-        micro(R, GEMM_COLS, c, ldc, a, 1, BLOCK_M, b, K, width, from_c);                                                \
+        micro(R, GEMM_COLS, c, ldc, a, 1, GEMM_ROWS, b, K, width, from_c);                                              \
     }
 MICRO(1)
 MICRO(2)
@@ -70,7 +81,23 @@ MICRO(11)
 MICRO(12)
 #endif
 
+#if GEMM_COLS < PANEL_COLS
+/* A few rows alone, as in decoding: whole panels, so that B streams through once. */
+#define MICRO_WIDE(R)                                                                                                   \
+    static void micro_wide_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width, bool from_c) { \
+        micro(R, PANEL_COLS, c, ldc, a, ROW_STEP, 1, b, K, width, from_c);                                              \
+    }
+MICRO_WIDE(1)
+MICRO_WIDE(2)
+MICRO_WIDE(3)
+#endif
+
 typedef void (*micro_fn)(float *c, size_t ldc, const float *a, const float *b, int K, size_t width, bool from_c);
+
+#if GEMM_COLS < PANEL_COLS
+enum { GEMM_WIDE_ROWS = 3 };
+static const micro_fn micro_wide[GEMM_WIDE_ROWS] = {micro_wide_1, micro_wide_2, micro_wide_3};
+#endif
 
 static const micro_fn micro_fns[2][GEMM_ROWS] = {
 #if GEMM_ROWS == 12
@@ -84,12 +111,24 @@ static const micro_fn micro_fns[2][GEMM_ROWS] = {
 #endif
 };
 
-/* Copies rows [0,M) and k [0,K) of a: row by row, or k by k where rows are what is contiguous. */
+/* Copies rows [0,M) and k [0,K) of a: row by row, or, where rows are what is contiguous, k by k in groups of
+ * GEMM_ROWS rows, each group ROW_STEP * GEMM_ROWS floats after the one before. */
 static void copy_block(const float *a, size_t rsa, size_t csa, int M, int K, bool by_k) {
     if (by_k) {
-        for (int k = 0; k < K; k++) memcpy(a_block + (size_t)k * BLOCK_M, a + k * csa, (size_t)M * sizeof *a);
+        int whole = M / GEMM_ROWS * GEMM_ROWS;
+        for (int k = 0; k < K; k++) {
+            const float *from = a + k * csa;
+            float *to = a_block + (size_t)k * GEMM_ROWS;
+            int m = 0;
+            for (; m < whole; m += GEMM_ROWS) memcpy(to + (size_t)m * ROW_STEP, from + m, GEMM_ROWS * sizeof *a);
+            for (int r = 0; m + r < M; r++) to[(size_t)m * ROW_STEP + r] = from[m + r];
+        }
     } else if (csa == 1) {
-        for (int m = 0; m < M; m++) memcpy(a_block + (size_t)m * ROW_STEP, a + m * rsa, (size_t)K * sizeof *a);
+        for (int m = 0; m < M; m++) {
+            for (int k = 0; m + AHEAD_M < M && k < K; k += 16)
+                __builtin_prefetch((const char *)(a + (m + AHEAD_M) * rsa + k));
+            memcpy(a_block + (size_t)m * ROW_STEP, a + m * rsa, (size_t)K * sizeof *a);
+        }
     } else {
         for (int m = 0; m < M; m++)
             for (int k = 0; k < K; k++) a_block[(size_t)m * ROW_STEP + k] = a[m * rsa + k * csa];
@@ -100,13 +139,20 @@ static void gemm_block(float *c, size_t ldc, const float *bp, int N, int K, int 
                        bool by_k, bool from_c) {
     for (int p = p0; p < p1; p++) {
         const float *b = bp + ((size_t)p * K + k0) * DT_NR;
+#if GEMM_COLS < PANEL_COLS
+        if (M <= GEMM_WIDE_ROWS && !by_k) {
+            size_t n0 = (size_t)p * DT_NR;
+            micro_wide[M - 1](c + n0, ldc, a_block, b, Kb, (size_t)N - n0, from_c);
+            continue;
+        }
+#endif
         for (int h = 0; h < DT_NR; h += GEMM_COLS * 16) {
             size_t n0 = (size_t)p * DT_NR + h;
             if (n0 >= (size_t)N) break;
             for (int m = 0; m < M; m += GEMM_ROWS) {
                 int rows = M - m < GEMM_ROWS ? M - m : GEMM_ROWS;
-                const float *a = a_block + (by_k ? (size_t)m : (size_t)m * ROW_STEP);
-                micro_fns[by_k][rows - 1](c + m * ldc + n0, ldc, a, b + h, Kb, (size_t)N - n0, from_c);
+                micro_fns[by_k][rows - 1](c + m * ldc + n0, ldc, a_block + (size_t)m * ROW_STEP, b + h, Kb,
+                                          (size_t)N - n0, from_c);
             }
         }
     }
