@@ -8,15 +8,16 @@
 #define DT_BACKEND_MAX_EOS 20
 
 struct duet_backend {
-    char *name;                   /* owned */
-    const duet_tokenizer *tok;    /* borrowed, or the kind's own */
-    duet_model *model;            /* NULL if not local */
+    char *name;                /* owned */
+    const duet_tokenizer *tok; /* borrowed, or the kind's own */
+    duet_model *model;         /* NULL if not local */
     duet_engine *engine;
     duet_sampling sampling;
     int ctx;
     int32_t eos[DT_BACKEND_MAX_EOS]; /* what ends its generations unless a request says otherwise */
     size_t n_eos;
-    duet_status (*generate)(duet_backend *b, duet_gen_request *reqs, size_t n, const volatile int *cancel, duet_err *err);
+    duet_status (*generate)(duet_backend *b, duet_gen_request *reqs, size_t n, const volatile int *cancel,
+                            duet_err *err);
     void (*close)(duet_backend *b); /* frees what the kind owns, and b */
 };
 

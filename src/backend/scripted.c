@@ -66,8 +66,8 @@ static duet_status run_request(duet_backend *b, duet_gen_request *r, const volat
     duet_status st = DUET_OK;
 
     if (r->n_prompt == 0 || r->n_prompt >= (size_t)b->ctx) {
-        return dt_fail(err, DUET_E_RANGE, "%s: prompt of %zu tokens: must be 1 or more and less than the context, %d", b->name,
-                       r->n_prompt, b->ctx);
+        return dt_fail(err, DUET_E_RANGE, "%s: prompt of %zu tokens: must be 1 or more and less than the context, %d",
+                       b->name, r->n_prompt, b->ctx);
     }
     if (r->max_tokens == 0) {
         return DUET_OK;
@@ -124,8 +124,9 @@ static void script_close(duet_backend *b) {
     free(b);
 }
 
-duet_status duet_backend_scripted(const duet_tokenizer *tok, const char *(*reply)(void *user, const char *prompt, int sample),
-                                  void *user, duet_backend **out, duet_err *err) {
+duet_status duet_backend_scripted(const duet_tokenizer *tok,
+                                  const char *(*reply)(void *user, const char *prompt, int sample), void *user,
+                                  duet_backend **out, duet_err *err) {
     *out = NULL;
     script *s = calloc(1, sizeof *s);
     char *name = dt_strdup("scripted");
@@ -136,8 +137,12 @@ duet_status duet_backend_scripted(const duet_tokenizer *tok, const char *(*reply
     }
     s->reply = reply;
     s->user = user;
-    s->base = (duet_backend){.name = name, .tok = tok, .sampling = duet_sampling_defaults(), .ctx = INT32_MAX,
-                             .generate = script_generate, .close = script_close};
+    s->base = (duet_backend){.name = name,
+                             .tok = tok,
+                             .sampling = duet_sampling_defaults(),
+                             .ctx = INT32_MAX,
+                             .generate = script_generate,
+                             .close = script_close};
     dt_backend_add_eos(&s->base, duet_tokenizer_id(tok, "<|im_end|>"));
     dt_backend_add_eos(&s->base, duet_tokenizer_id(tok, "<|endoftext|>"));
     *out = &s->base;

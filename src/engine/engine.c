@@ -17,7 +17,8 @@ static duet_status plan_memory(duet_engine *e, const duet_engine_options *opt, i
 
     e->ctx = or_default(opt->ctx, c->max_pos);
     if (e->ctx > c->max_pos) {
-        return dt_fail(err, DUET_E_RANGE, "context of %d tokens asked for, the model has %d positions", e->ctx, c->max_pos);
+        return dt_fail(err, DUET_E_RANGE, "context of %d tokens asked for, the model has %d positions", e->ctx,
+                       c->max_pos);
     }
     if (bytes == 0) {
         size_t ram = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
@@ -31,8 +32,8 @@ static duet_status plan_memory(duet_engine *e, const duet_engine_options *opt, i
     size_t pages = bytes / page < INT32_MAX / DT_KV_PAGE ? bytes / page : INT32_MAX / DT_KV_PAGE;
     size_t fit = pages > 1 ? (pages - 1) * DT_KV_PAGE : 0;
     if (fit == 0 || (opt->ctx > 0 && (size_t)opt->ctx > fit)) {
-        return dt_fail(err, DUET_E_RANGE, "%zu bytes for keys and values hold %zu tokens, the context is %d", bytes, fit,
-                       e->ctx);
+        return dt_fail(err, DUET_E_RANGE, "%zu bytes for keys and values hold %zu tokens, the context is %d", bytes,
+                       fit, e->ctx);
     }
     if ((size_t)e->ctx > fit) {
         e->ctx = (int)fit;
@@ -53,9 +54,10 @@ static duet_status allocate(duet_engine *e, duet_err *err) {
     e->seq_ids = dt_calloc((size_t)e->ctx, sizeof *e->seq_ids);
     e->logits = dt_alloc_aligned(S * V, sizeof *e->logits);
     e->scratch = dt_alloc_aligned((size_t)dt_pool_threads(e->pool) * 2 * V, sizeof *e->scratch);
-    if (!e->slots || !e->order || !e->free_slots || !e->runs || !e->run_slot || !e->draws || !e->row_ids || !e->seq_ids ||
-        !e->logits || !e->scratch) {
-        return dt_fail(err, DUET_E_NOMEM, "engine: no memory for %d sequences and a vocabulary of %d", e->max_seqs, e->V);
+    if (!e->slots || !e->order || !e->free_slots || !e->runs || !e->run_slot || !e->draws || !e->row_ids ||
+        !e->seq_ids || !e->logits || !e->scratch) {
+        return dt_fail(err, DUET_E_NOMEM, "engine: no memory for %d sequences and a vocabulary of %d", e->max_seqs,
+                       e->V);
     }
     for (int i = 0; i < e->max_seqs; i++) {
         e->free_slots[e->n_free_slots++] = e->max_seqs - 1 - i;

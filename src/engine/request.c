@@ -20,18 +20,21 @@ static duet_status check(const duet_engine *e, const duet_gen_request *r, duet_e
         return dt_fail(err, DUET_E_RANGE, "%d samples: must be 1 or more (0 = 1)", r->n);
     }
     if (r->max_tokens < -1) {
-        return dt_fail(err, DUET_E_RANGE, "max_tokens %d: must be 0 or more, or -1 for up to the context", r->max_tokens);
+        return dt_fail(err, DUET_E_RANGE, "max_tokens %d: must be 0 or more, or -1 for up to the context",
+                       r->max_tokens);
     }
     if (r->n_prompt == 0) {
         return dt_fail(err, DUET_E_RANGE, "empty prompt: at least one token is needed");
     }
     if (r->n_prompt >= (size_t)e->ctx) {
-        return dt_fail(err, DUET_E_RANGE, "prompt of %zu tokens is too long: the context is %d tokens, one of them for the output",
+        return dt_fail(err, DUET_E_RANGE,
+                       "prompt of %zu tokens is too long: the context is %d tokens, one of them for the output",
                        r->n_prompt, e->ctx);
     }
     for (size_t i = 0; i < r->n_prompt; i++) {
         if (r->prompt[i] < 0 || r->prompt[i] >= e->V) {
-            return dt_fail(err, DUET_E_RANGE, "prompt token %zu is %d: the vocabulary is 0..%d", i, (int)r->prompt[i], e->V - 1);
+            return dt_fail(err, DUET_E_RANGE, "prompt token %zu is %d: the vocabulary is 0..%d", i, (int)r->prompt[i],
+                           e->V - 1);
         }
     }
     return dt_sampling_check(&r->sampling, err);

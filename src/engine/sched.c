@@ -259,7 +259,8 @@ static duet_status reserve_output(const dt_request *q, duet_generation *g, duet_
 }
 
 /* Pages for all tokens so far, borrowed from the tree where it has them. DUET_WAIT: not enough are free. */
-static duet_status take_pages(duet_engine *e, dt_request *q, const int32_t *ids, int target, dt_kv_seq *kv, duet_err *err) {
+static duet_status take_pages(duet_engine *e, dt_request *q, const int32_t *ids, int target, dt_kv_seq *kv,
+                              duet_err *err) {
     duet_status st = dt_kv_reserve(kv, (int)q->r->n_prompt + q->limit, err);
     if (!st) { /* at least the last token is run: its logits are wanted */
         st = dt_kv_match(e->kv, q->cache_key, ids, target, target - 1, kv, err);

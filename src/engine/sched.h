@@ -36,13 +36,13 @@ struct dt_request {
     dt_job *job;
     const int32_t *eos;
     size_t n_eos;
-    int n, limit;         /* samples; most tokens of each */
-    uint64_t cache_key;   /* names remembered pages: the weights' version, or a private key without the cache */
-    uint8_t *state;       /* [n] */
+    int n, limit;       /* samples; most tokens of each */
+    uint64_t cache_key; /* names remembered pages: the weights' version, or a private key without the cache */
+    uint8_t *state;     /* [n] */
     int n_todo, n_left, first_todo;
-    int lead;             /* slot that prefills for its siblings, -1 = none */
-    bool named, waiting;  /* cache_key is set; in the wait list */
-    uint64_t serial;      /* order of submission */
+    int lead;                /* slot that prefills for its siblings, -1 = none */
+    bool named, waiting;     /* cache_key is set; in the wait list */
+    uint64_t serial;         /* order of submission */
     double t_start, t_first; /* of the first sample: admission, first token; 0 = not yet */
     dt_request *prev, *next; /* in the wait list */
 };
@@ -56,8 +56,8 @@ typedef struct dt_slot {
     int sample;
     duet_generation *gen;
     dt_kv_seq kv;
-    int target;  /* PREFILL: tokens that must be in kv before the next one is sampled */
-    int n_run;   /* tokens in this step */
+    int target; /* PREFILL: tokens that must be in kv before the next one is sampled */
+    int n_run;  /* tokens in this step */
 } dt_slot;
 
 typedef struct dt_draw {
@@ -88,8 +88,8 @@ struct duet_engine {
     dt_job *jobs, *ended;
     dt_request *wait_first, *wait_last; /* requests with samples to do, by serial */
     uint64_t n_serials, version;
-    dt_slot *slots;  /* [max_seqs] */
-    int *order;      /* slots in use, oldest first */
+    dt_slot *slots; /* [max_seqs] */
+    int *order;     /* slots in use, oldest first */
     int n_order;
     int *free_slots, n_free_slots;
     dt_infer_seq *runs; /* [max_seqs] */

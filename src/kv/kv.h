@@ -41,7 +41,8 @@ void dt_kv_drop(dt_kv *kv, dt_kv_seq *s); /* releases all pages and the table; s
 /* Prefix tree. Only full pages are remembered, least recently used leave first when pages run out. */
 /* Starts s (empty) from the longest remembered prefix of ids[0..n), at most max_tokens tokens of it. */
 /* (dt_kv_peek says how many tokens that would be and changes nothing.) */
-duet_status dt_kv_match(dt_kv *kv, uint64_t version, const int32_t *ids, int n, int max_tokens, dt_kv_seq *s, duet_err *err);
+duet_status dt_kv_match(dt_kv *kv, uint64_t version, const int32_t *ids, int n, int max_tokens, dt_kv_seq *s,
+                        duet_err *err);
 int dt_kv_peek(const dt_kv *kv, uint64_t version, const int32_t *ids, int n);
 /* Remembers the full pages of s, whose tokens are ids[0..s->n_tokens). */
 duet_status dt_kv_remember(dt_kv *kv, uint64_t version, const int32_t *ids, const dt_kv_seq *s, duet_err *err);

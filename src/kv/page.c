@@ -21,8 +21,9 @@ duet_status dt_kv_create(int n_layers, int n_kv, int d_head, int n_pages, dt_kv 
 
     *out = NULL;
     if (n_layers < 1 || n_kv < 1 || d_head < 1 || n_pages < 1) {
-        return dt_fail(err, DUET_E_RANGE, "kv pool: %d pages of %d layers, %d heads of width %d: all must be at least 1",
-                       n_pages, n_layers, n_kv, d_head);
+        return dt_fail(err, DUET_E_RANGE,
+                       "kv pool: %d pages of %d layers, %d heads of width %d: all must be at least 1", n_pages,
+                       n_layers, n_kv, d_head);
     }
     dt_kv *kv = calloc(1, sizeof *kv);
     if (!kv) {

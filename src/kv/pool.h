@@ -12,7 +12,7 @@ typedef struct dt_kv_node {
     uint64_t version;
     int32_t ids[DT_KV_PAGE];
     int page;
-    int parent;       /* node, -1 = root */
+    int parent; /* node, -1 = root */
     int n_children;
     int older, newer; /* list by age, -1 = end */
     int chain;        /* next node of the same hash bucket (or of the free list), -1 = end */
@@ -22,18 +22,18 @@ typedef struct dt_kv_node {
 struct dt_kv {
     int n_layers, n_kv, d_head, n_pages;
     size_t page_floats;
-    float *data;      /* [n_pages][layer][head][K then V], 64-byte aligned inside block */
+    float *data; /* [n_pages][layer][head][K then V], 64-byte aligned inside block */
     void *block;
-    int *refs;        /* [n_pages] borrowers, the tree counted as one */
-    int *node_of;     /* [n_pages] tree node that remembers the page, -1 = none */
-    int *free_pages;  /* stack */
+    int *refs;       /* [n_pages] borrowers, the tree counted as one */
+    int *node_of;    /* [n_pages] tree node that remembers the page, -1 = none */
+    int *free_pages; /* stack */
     int n_free;
-    int n_tree_only;  /* pages that only the tree holds */
+    int n_tree_only; /* pages that only the tree holds */
 
     dt_kv_node *nodes; /* [n_pages]: a node holds a page of its own, so there are never more */
     int free_node;
     int oldest, newest;
-    int *buckets; /* [n_buckets], first node or -1 */
+    int *buckets;     /* [n_buckets], first node or -1 */
     size_t n_buckets; /* power of two */
 };
 

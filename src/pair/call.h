@@ -55,16 +55,17 @@ typedef struct dt_pair_call {
 /* ---- turn.c ---- */
 
 /* The question, with the instruction, as a user turn and the generation prompt. */
-duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out, duet_err *err);
+duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out,
+                             duet_err *err);
 /* Asks one model for all turns that want it; the others are left alone. */
-duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all, const volatile int *cancel,
-                        duet_err *err);
+duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
+                        const volatile int *cancel, duet_err *err);
 void dt_turn_clear(dt_turn *t);
 size_t dt_turn_spoken(const dt_turn *t); /* sampled tokens without the EOS that ended them */
 
 /* Text of ids, whole characters only: an incomplete last one is dropped. *out is owned. */
-duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out, size_t *n_out,
-                         duet_err *err);
+duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out,
+                         size_t *n_out, duet_err *err);
 duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_out, duet_err *err);
 void dt_pair_trim(const char **text, size_t *n); /* white space at both ends */
 
@@ -82,7 +83,8 @@ duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
 duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err);
 duet_status dt_stage2_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
 /* ids become the request's answer, their text trimmed, without the last one if that is an end token. */
-duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const int32_t *ids, size_t n, bool ended, duet_err *err);
+duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const int32_t *ids, size_t n, bool ended,
+                             duet_err *err);
 
 /* ledger.c */
 void dt_ledger_fill(const duet_pair *p, dt_pair_call *c);

@@ -43,8 +43,8 @@ static duet_status frame(const duet_pair *p, dt_pair_call *c, duet_ids *prompt, 
         return st;
     }
     if (prompt->n >= (size_t)ctx) {
-        return dt_fail(err, DUET_E_RANGE, "the question takes %zu tokens (%zu with its framing), m's context is %d", question,
-                       prompt->n, ctx);
+        return dt_fail(err, DUET_E_RANGE, "the question takes %zu tokens (%zu with its framing), m's context is %d",
+                       question, prompt->n, ctx);
     }
     size_t room = (size_t)(ctx - answer_room(r, ctx - (int)prompt->n));
     if (room < prompt->n) {
@@ -79,7 +79,8 @@ static duet_status frame_raw(const duet_pair *p, dt_pair_call *c, duet_ids *prom
 
     bool given = r->signal != NULL;
     const int32_t *said = given ? r->signal : c->M.gen.ids;
-    duet_status st = dt_pair_text(given ? p->m.tok : p->M.tok, said, given ? r->n_signal : c->M.gen.n, true, &whole, &n_whole, err);
+    duet_status st =
+        dt_pair_text(given ? p->m.tok : p->M.tok, said, given ? r->n_signal : c->M.gen.n, true, &whole, &n_whole, err);
     if (st) {
         goto done;
     }

@@ -28,8 +28,8 @@ void dt_ledger_fill(const duet_pair *p, dt_pair_call *c) {
     l->M = side_of(&p->M, &c->M.usage);
     l->m = side_of(&p->m, &c->m.usage);
     l->cost = l->M.cost + l->m.cost;
-    l->total_s = c->M.usage.queue_s + c->M.usage.prefill_s + c->M.usage.decode_s + c->m.usage.queue_s + c->m.usage.prefill_s +
-                 c->m.usage.decode_s;
+    l->total_s = c->M.usage.queue_s + c->M.usage.prefill_s + c->M.usage.decode_s + c->m.usage.queue_s +
+                 c->m.usage.prefill_s + c->m.usage.decode_s;
     /* Only this mode measures M alone; whoever has run it for the question, or an average, may fill it in. */
     l->M_alone_tokens = alone ? l->M.output_tokens : SIZE_MAX;
     l->M_alone_cost = alone ? l->M.cost : (double)NAN;
@@ -46,14 +46,14 @@ static json_t *count(size_t n) {
 
 static json_t *side_json(const duet_ledger_side *s) {
     return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "prompt_tokens", count(s->prompt_tokens), "cached_tokens",
-                     count(s->cached_tokens), "output_tokens", count(s->output_tokens), "prefill_s", number(s->prefill_s),
-                     "decode_s", number(s->decode_s), "cost", number(s->cost));
+                     count(s->cached_tokens), "output_tokens", count(s->output_tokens), "prefill_s",
+                     number(s->prefill_s), "decode_s", number(s->decode_s), "cost", number(s->cost));
 }
 
 char *duet_ledger_json(const duet_ledger *l) {
     json_t *j = json_pack("{s:o,s:o,s:o,s:o,s:{s:o,s:o,s:b}}", "M", side_json(&l->M), "m", side_json(&l->m), "total_s",
-                          number(l->total_s), "cost", number(l->cost), "M_alone", "output_tokens", count(l->M_alone_tokens),
-                          "cost", number(l->M_alone_cost), "estimated", l->M_alone_estimated);
+                          number(l->total_s), "cost", number(l->cost), "M_alone", "output_tokens",
+                          count(l->M_alone_tokens), "cost", number(l->M_alone_cost), "estimated", l->M_alone_estimated);
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(j);
     return text;

@@ -40,7 +40,8 @@ duet_pair_options duet_pair_defaults(void) {
     return (duet_pair_options){.price_M = -1, .price_m = -1, .price_M_in = -1, .price_m_in = -1};
 }
 
-static duet_status open_side(dt_side *s, const char *name, duet_backend *b, double price, double price_in, duet_err *err) {
+static duet_status open_side(dt_side *s, const char *name, duet_backend *b, double price, double price_in,
+                             duet_err *err) {
     *s = (dt_side){.b = b, .price = price, .price_in = price_in};
     if (!b) {
         return DUET_OK;
@@ -62,7 +63,8 @@ static duet_status open_side(dt_side *s, const char *name, duet_backend *b, doub
     return DUET_OK;
 }
 
-duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out, duet_err *err) {
+duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out,
+                             duet_err *err) {
     duet_pair_options o = opt ? *opt : duet_pair_defaults();
 
     *out = NULL;
@@ -125,8 +127,8 @@ static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_er
                        needs_M && !p->M.b ? "M" : "m");
     }
     if (r->signal_budget < -1 || r->answer_budget < -1) {
-        return dt_fail(err, DUET_E_RANGE, "budgets of %d and %d tokens: must be 0 or more, or -1 for no bound", r->signal_budget,
-                       r->answer_budget);
+        return dt_fail(err, DUET_E_RANGE, "budgets of %d and %d tokens: must be 0 or more, or -1 for no bound",
+                       r->signal_budget, r->answer_budget);
     }
     return DUET_OK;
 }
@@ -143,7 +145,8 @@ static duet_status each(const duet_pair *p, dt_pair_call *calls, size_t n,
     return DUET_OK;
 }
 
-static duet_status begin(const duet_pair *p, duet_pair_request *reqs, size_t n, dt_pair_call *calls, dt_turn **turns, duet_err *err) {
+static duet_status begin(const duet_pair *p, duet_pair_request *reqs, size_t n, dt_pair_call *calls, dt_turn **turns,
+                         duet_err *err) {
     for (size_t i = 0; i < n; i++) {
         duet_status st = check(p, &reqs[i], err);
         if (st) {
@@ -156,7 +159,8 @@ static duet_status begin(const duet_pair *p, duet_pair_request *reqs, size_t n, 
     return DUET_OK;
 }
 
-duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, const volatile int *cancel, duet_err *err) {
+duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, const volatile int *cancel,
+                             duet_err *err) {
     bool stop_all = false;
     dt_pair_call *calls = dt_calloc(n ? n : 1, sizeof *calls);
     dt_turn **turns = dt_calloc(n ? 2 * n : 1, sizeof *turns); /* M's of all calls, then m's */

@@ -40,10 +40,14 @@ static size_t find_close(const dt_side *side, const int32_t *ids, size_t from, s
 
 static duet_signal_status public_status(dt_signal_status s) {
     switch (s) {
-    case DT_SIGNAL_CLOSED: return DUET_SIGNAL_CLOSED;
-    case DT_SIGNAL_TRUNCATED: return DUET_SIGNAL_TRUNCATED;
-    case DT_SIGNAL_UNTAGGED: return DUET_SIGNAL_UNTAGGED;
-    case DT_SIGNAL_EMPTY: break;
+    case DT_SIGNAL_CLOSED:
+        return DUET_SIGNAL_CLOSED;
+    case DT_SIGNAL_TRUNCATED:
+        return DUET_SIGNAL_TRUNCATED;
+    case DT_SIGNAL_UNTAGGED:
+        return DUET_SIGNAL_UNTAGGED;
+    case DT_SIGNAL_EMPTY:
+        break;
     }
     return DUET_SIGNAL_EMPTY;
 }

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const int32_t *ids, size_t n, bool ended, duet_err *err) {
+duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const int32_t *ids, size_t n, bool ended,
+                             duet_err *err) {
     duet_pair_request *r = c->r;
     duet_status st = dt_pair_copy(ids, n, &r->answer_ids, &r->n_answer_ids, err);
     if (st) {

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out, duet_err *err) {
+duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out,
+                             duet_err *err) {
     dt_buf text = {0};
     dt_buf_add(&text, r->question, r->n_question);
     dt_buf_adds(&text, p->instruction ? p->instruction : "");
-    duet_status st = text.failed ? dt_fail(err, DUET_E_NOMEM, "pair: no memory for a question of %zu bytes", r->n_question)
-                                 : dt_tmpl_user(&side->tmpl, side->tok, text.data ? text.data : "", text.len, out, err);
+    duet_status st = text.failed
+                         ? dt_fail(err, DUET_E_NOMEM, "pair: no memory for a question of %zu bytes", r->n_question)
+                         : dt_tmpl_user(&side->tmpl, side->tok, text.data ? text.data : "", text.len, out, err);
     dt_buf_clear(&text);
     return st;
 }
@@ -21,8 +23,8 @@ static int on_token(void *user, int sample, int32_t id, float logprob) {
     return dt_stream_token(&t->stream, id);
 }
 
-duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all, const volatile int *cancel,
-                        duet_err *err) {
+duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
+                        const volatile int *cancel, duet_err *err) {
     duet_status st = DUET_OK;
     size_t n_asked = 0;
     bool streams = false;
@@ -83,8 +85,8 @@ size_t dt_turn_spoken(const dt_turn *t) {
     return t->gen.n - (t->gen.n > 0 && t->gen.stop == DUET_STOP_EOS);
 }
 
-duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out, size_t *n_out,
-                         duet_err *err) {
+duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out,
+                         size_t *n_out, duet_err *err) {
     duet_decoder *d = NULL;
     dt_buf text = {0};
     duet_status st = duet_decoder_create(t, skip_special, &d, err);

@@ -26,8 +26,12 @@ static void fill_batch(batch *b) {
         for (int j = 0; j < n; j++) {
             b->prompt[i][j] = j < fresh ? (i % 3 * 13 + j * 7) % 89 : (int32_t)dt_rng_below(&rng, 89);
         }
-        *r = (duet_gen_request){.prompt = b->prompt[i], .n_prompt = (size_t)n, .n = 1 + i % MAX_N,
-                                .max_tokens = 1 + (int)dt_rng_below(&rng, 40), .key = (uint64_t)i * 100, .out = b->out[i]};
+        *r = (duet_gen_request){.prompt = b->prompt[i],
+                                .n_prompt = (size_t)n,
+                                .n = 1 + i % MAX_N,
+                                .max_tokens = 1 + (int)dt_rng_below(&rng, 40),
+                                .key = (uint64_t)i * 100,
+                                .out = b->out[i]};
         r->sampling = duet_sampling_defaults();
         r->sampling.seed = 7;
         if (i % 4) {
@@ -64,8 +68,9 @@ static void generate(duet_engine *e, duet_gen_request *r, size_t n) {
 }
 
 static bool same(const duet_generation *a, const duet_generation *b) {
-    return a->n == b->n && a->stop == b->stop && (a->n == 0 || (!memcmp(a->ids, b->ids, a->n * sizeof *a->ids) &&
-                                                               !memcmp(a->logprobs, b->logprobs, a->n * sizeof *a->logprobs)));
+    return a->n == b->n && a->stop == b->stop &&
+           (a->n == 0 || (!memcmp(a->ids, b->ids, a->n * sizeof *a->ids) &&
+                          !memcmp(a->logprobs, b->logprobs, a->n * sizeof *a->logprobs)));
 }
 
 static void expect_same_batch(const char *name, const batch *want, const batch *got) {
@@ -102,16 +107,18 @@ static void test_bits_do_not_depend_on_load(void **state) {
         duet_engine_options opt;
         int rounds;
     } cases[] = {
-        {"batch of 64",             {.n_threads = 1, .max_seqs = 64}, 1},
-        {"two threads",             {.n_threads = 2, .max_seqs = 64}, 1},
-        {"chunk 1",                 {.n_threads = 1, .max_seqs = 64, .prefill_chunk = 1}, 1},
-        {"chunk 7",                 {.n_threads = 2, .max_seqs = 64, .prefill_chunk = 7}, 2},
-        {"chunk 64",                {.n_threads = 1, .max_seqs = 64, .prefill_chunk = 64}, 2},
-        {"not cached",              {.n_threads = 2, .max_seqs = 64, .no_prefix_cache = true}, 2},
-        {"cached by a first round", {.n_threads = 1, .max_seqs = 200}, 3},
-        {"five at a time",          {.n_threads = 2, .max_seqs = 5, .prefill_chunk = 33}, 2},
+        {"batch of 64",             {.n_threads = 1, .max_seqs = 64},                                                     1},
+        {"two threads",             {.n_threads = 2, .max_seqs = 64},                                                     1},
+        {"chunk 1",                 {.n_threads = 1, .max_seqs = 64, .prefill_chunk = 1},                                 1},
+        {"chunk 7",                 {.n_threads = 2, .max_seqs = 64, .prefill_chunk = 7},                                 2},
+        {"chunk 64",                {.n_threads = 1, .max_seqs = 64, .prefill_chunk = 64},                                2},
+        {"not cached",              {.n_threads = 2, .max_seqs = 64, .no_prefix_cache = true},                            2},
+        {"cached by a first round", {.n_threads = 1, .max_seqs = 200},                                                    3},
+        {"five at a time",          {.n_threads = 2, .max_seqs = 5, .prefill_chunk = 33},                                 2},
         {"few pages",               {.n_threads = 1, .max_seqs = 64, .kv_bytes = (size_t)14 * 8192, .prefill_chunk = 50}, 2},
-        {"few pages, not cached",   {.n_threads = 2, .max_seqs = 9, .kv_bytes = (size_t)12 * 8192, .no_prefix_cache = true}, 1},
+        {"few pages, not cached",
+         {.n_threads = 2, .max_seqs = 9, .kv_bytes = (size_t)12 * 8192, .no_prefix_cache = true},
+         1                                                                                                                 },
     };
     const batch *want = alone(m);
     static batch got;
@@ -217,8 +224,8 @@ static void test_reasons_to_stop(void **state) {
     duet_engine *e = tiny_engine(m, (duet_engine_options){.n_threads = 1, .max_seqs = 4});
     int32_t prompt[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     duet_generation base = {0};
-    duet_gen_request r = {.prompt = prompt, .n_prompt = 10, .max_tokens = 30, .key = 3, .out = &base,
-                          .eos_ids = prompt, .n_eos = 0};
+    duet_gen_request r = {
+        .prompt = prompt, .n_prompt = 10, .max_tokens = 30, .key = 3, .out = &base, .eos_ids = prompt, .n_eos = 0};
     r.sampling = (duet_sampling){.temperature = 1, .top_p = 1, .seed = 5};
     generate(e, &r, 1);
     assert_int_equal(base.n, 30);
@@ -302,21 +309,25 @@ static void test_bad_requests_are_named(void **state) {
         double temperature;
         const char *says, *and;
     } cases[] = {
-        {"too long",        50, 1,  5,  1,  0,  "50",          "context is 50"},
-        {"far too long",    60, 1,  0,  1,  0,  "60",          "50"           },
-        {"empty",           0,  1,  5,  1,  0,  "empty prompt", ""            },
-        {"id too large",    5,  V,  5,  1,  0,  "97",          "0..96"        },
-        {"negative id",     5,  -1, 5,  1,  0,  "-1",          "0..96"        },
-        {"max_tokens",      5,  1,  -2, 1,  0,  "max_tokens",  "-2"           },
-        {"negative number", 5,  1,  5,  -1, 0,  "samples",     "-1"           },
-        {"temperature",     5,  1,  5,  1,  -1, "temperature", "-1"           },
+        {"too long",        50, 1,  5,  1,  0,  "50",           "context is 50"},
+        {"far too long",    60, 1,  0,  1,  0,  "60",           "50"           },
+        {"empty",           0,  1,  5,  1,  0,  "empty prompt", ""             },
+        {"id too large",    5,  V,  5,  1,  0,  "97",           "0..96"        },
+        {"negative id",     5,  -1, 5,  1,  0,  "-1",           "0..96"        },
+        {"max_tokens",      5,  1,  -2, 1,  0,  "max_tokens",   "-2"           },
+        {"negative number", 5,  1,  5,  -1, 0,  "samples",      "-1"           },
+        {"temperature",     5,  1,  5,  1,  -1, "temperature",  "-1"           },
     };
     for (size_t c = 0; c < DT_COUNT(cases); c++) {
         duet_generation g = {0};
         duet_err err = {{0}};
         prompt[2] = cases[c].id;
-        duet_gen_request r = {.prompt = prompt, .n_prompt = cases[c].n_prompt, .n = cases[c].n,
-                              .max_tokens = cases[c].max_tokens, .sampling = {.temperature = cases[c].temperature}, .out = &g};
+        duet_gen_request r = {.prompt = prompt,
+                              .n_prompt = cases[c].n_prompt,
+                              .n = cases[c].n,
+                              .max_tokens = cases[c].max_tokens,
+                              .sampling = {.temperature = cases[c].temperature},
+                              .out = &g};
         duet_status st = duet_engine_generate(e, &r, 1, NULL, &err);
         if (st != DUET_E_RANGE || !strstr(err.text, cases[c].says) || !strstr(err.text, cases[c].and)) {
             fail_msg("%s: %s: \"%s\"", cases[c].name, duet_status_name(st), err.text);
@@ -330,10 +341,10 @@ static void test_bad_requests_are_named(void **state) {
         duet_engine_options opt;
         const char *says;
     } options[] = {
-        {"context past the model's",  {.ctx = CTX + 1},                    "161"    },
-        {"context past the pool",     {.ctx = 100, .kv_bytes = 3 * 8192},  "100"    },
-        {"pool of nothing",           {.kv_bytes = 100},                   "100"    },
-        {"negative threads",          {.n_threads = -1},                   "threads"},
+        {"context past the model's", {.ctx = CTX + 1},                   "161"    },
+        {"context past the pool",    {.ctx = 100, .kv_bytes = 3 * 8192}, "100"    },
+        {"pool of nothing",          {.kv_bytes = 100},                  "100"    },
+        {"negative threads",         {.n_threads = -1},                  "threads"},
     };
     for (size_t c = 0; c < DT_COUNT(options); c++) {
         duet_err err = {{0}};
@@ -367,13 +378,15 @@ static void test_prompts_are_computed_once(void **state) {
         {"the same without cache",   true,  20, 512, 8, 0, 0,  12},
     };
     for (size_t c = 0; c < DT_COUNT(cases); c++) {
-        duet_engine *e = tiny_engine(m, (duet_engine_options){.n_threads = 1, .max_seqs = cases[c].max_seqs,
+        duet_engine *e = tiny_engine(m, (duet_engine_options){.n_threads = 1,
+                                                              .max_seqs = cases[c].max_seqs,
                                                               .prefill_chunk = cases[c].chunk,
                                                               .no_prefix_cache = cases[c].no_cache});
         duet_engine_stats before = {0}, after;
         for (int round = 0; round < 2; round++) {
             duet_generation g[20] = {{0}};
-            duet_gen_request r = {.prompt = prompt, .n_prompt = 60, .n = cases[c].n, .max_tokens = 4, .eos_ids = prompt, .out = g};
+            duet_gen_request r = {
+                .prompt = prompt, .n_prompt = 60, .n = cases[c].n, .max_tokens = 4, .eos_ids = prompt, .out = g};
             r.sampling.temperature = 1;
             generate(e, &r, 1);
             duet_engine_get_stats(e, &after);
@@ -381,8 +394,8 @@ static void test_prompts_are_computed_once(void **state) {
             size_t steps = after.steps - before.steps;
             if (r.usage.cached_tokens != want || r.usage.prompt_tokens != 60 ||
                 r.usage.output_tokens != (size_t)cases[c].n * 4 || steps > cases[c].most_steps) {
-                fail_msg("%s, round %d: %zu of %zu cached, %zu out, %zu steps", cases[c].name, round, r.usage.cached_tokens,
-                         r.usage.prompt_tokens, r.usage.output_tokens, steps);
+                fail_msg("%s, round %d: %zu of %zu cached, %zu out, %zu steps", cases[c].name, round,
+                         r.usage.cached_tokens, r.usage.prompt_tokens, r.usage.output_tokens, steps);
             }
             before = after;
             for (int i = 0; i < 20; i++) {
@@ -404,8 +417,8 @@ static void test_equal_prompts_share(void **state) {
         prompt[i] = i;
     }
     for (int i = 0; i < 6; i++) {
-        r[i] = (duet_gen_request){.prompt = prompt, .n_prompt = 50, .max_tokens = 3, .out = &g[i], .key = (uint64_t)i,
-                                  .eos_ids = prompt};
+        r[i] = (duet_gen_request){
+            .prompt = prompt, .n_prompt = 50, .max_tokens = 3, .out = &g[i], .key = (uint64_t)i, .eos_ids = prompt};
     }
     duet_engine *e = tiny_engine(m, (duet_engine_options){.n_threads = 1, .max_seqs = 8});
     generate(e, r, 6);
@@ -541,7 +554,8 @@ static void check_continuation(duet_engine *e, const char *name, json_t *prompt,
     assert_int_equal(g.n, m);
     for (size_t i = 0; i < m; i++) {
         if (g.ids[i] != json_integer_value(json_array_get(want, i))) {
-            fail_msg("%s: token %zu is %d, want %d", name, i, (int)g.ids[i], (int)json_integer_value(json_array_get(want, i)));
+            fail_msg("%s: token %zu is %d, want %d", name, i, (int)g.ids[i],
+                     (int)json_integer_value(json_array_get(want, i)));
         }
     }
     duet_generation_clear(&g);
@@ -579,7 +593,8 @@ static void test_golden_greedy(void **state) {
             json_t *expected = golden_json(expected_of[c], "expected.json"), *item;
             size_t i;
             json_array_foreach(json_object_get(expected, "greedy"), i, item) {
-                check_continuation(e, models[c], json_object_get(item, "prompt"), json_object_get(item, "continuation"));
+                check_continuation(e, models[c], json_object_get(item, "prompt"),
+                                   json_object_get(item, "continuation"));
             }
             assert_true(i > 0);
             json_decref(expected);

@@ -1,8 +1,8 @@
 /* The page pool and its prefix tree: a random walk against a simple model, and the rules one by one. */
 #include "kv/kv.h"
 
-#include <stdarg.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 

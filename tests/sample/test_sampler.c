@@ -62,22 +62,22 @@ static void test_frequencies_follow_the_cut_softmax(void **state) {
         const char *name;
         duet_sampling s;
     } cases[] = {
-        {"plain",           {.temperature = 1, .top_p = 1, .seed = 1}},
-        {"zero is off",     {.temperature = 1, .seed = 2}},
-        {"cold",            {.temperature = 0.5, .top_p = 1, .seed = 3}},
-        {"hot",             {.temperature = 3, .top_p = 1, .seed = 4}},
-        {"top-k 1",         {.temperature = 1, .top_k = 1, .top_p = 1, .seed = 5}},
-        {"top-k 3",         {.temperature = 1, .top_k = 3, .top_p = 1, .seed = 6}},
-        {"top-k all",       {.temperature = 1, .top_k = V, .top_p = 1, .seed = 7}},
-        {"top-k more",      {.temperature = 1, .top_k = 1000, .top_p = 1, .seed = 8}},
-        {"top-p 0.5",       {.temperature = 1, .top_p = 0.5, .seed = 9}},
-        {"top-p tiny",      {.temperature = 1, .top_p = 1e-9, .seed = 10}},
-        {"top-p 0.999",     {.temperature = 1, .top_p = 0.999, .seed = 11}},
-        {"min-p 0.2",       {.temperature = 1, .top_p = 1, .min_p = 0.2, .seed = 12}},
-        {"min-p 1",         {.temperature = 1, .top_p = 1, .min_p = 1, .seed = 13}},
-        {"k and p",         {.temperature = 1.5, .top_k = 5, .top_p = 0.7, .seed = 14}},
+        {"plain",           {.temperature = 1, .top_p = 1, .seed = 1}                             },
+        {"zero is off",     {.temperature = 1, .seed = 2}                                         },
+        {"cold",            {.temperature = 0.5, .top_p = 1, .seed = 3}                           },
+        {"hot",             {.temperature = 3, .top_p = 1, .seed = 4}                             },
+        {"top-k 1",         {.temperature = 1, .top_k = 1, .top_p = 1, .seed = 5}                 },
+        {"top-k 3",         {.temperature = 1, .top_k = 3, .top_p = 1, .seed = 6}                 },
+        {"top-k all",       {.temperature = 1, .top_k = V, .top_p = 1, .seed = 7}                 },
+        {"top-k more",      {.temperature = 1, .top_k = 1000, .top_p = 1, .seed = 8}              },
+        {"top-p 0.5",       {.temperature = 1, .top_p = 0.5, .seed = 9}                           },
+        {"top-p tiny",      {.temperature = 1, .top_p = 1e-9, .seed = 10}                         },
+        {"top-p 0.999",     {.temperature = 1, .top_p = 0.999, .seed = 11}                        },
+        {"min-p 0.2",       {.temperature = 1, .top_p = 1, .min_p = 0.2, .seed = 12}              },
+        {"min-p 1",         {.temperature = 1, .top_p = 1, .min_p = 1, .seed = 13}                },
+        {"k and p",         {.temperature = 1.5, .top_k = 5, .top_p = 0.7, .seed = 14}            },
         {"k, p and min-p",  {.temperature = 2, .top_k = 8, .top_p = 0.9, .min_p = 0.3, .seed = 15}},
-        {"Qwen's settings", {.temperature = 0.6, .top_k = 20, .top_p = 0.95, .seed = 16}},
+        {"Qwen's settings", {.temperature = 0.6, .top_k = 20, .top_p = 0.95, .seed = 16}          },
     };
     for (size_t c = 0; c < DT_COUNT(cases); c++) {
         double p[V];
@@ -89,7 +89,8 @@ static void test_frequencies_follow_the_cut_softmax(void **state) {
         for (int i = 0; i < V; i++) {
             double sd = sqrt(MANY * p[i] * (1 - p[i]));
             if ((p[i] <= 0 && count[i]) || fabs(count[i] - MANY * p[i]) > 5 * sd + 0.001) {
-                fail_msg("%s: token %d came %d times of %d, wanted %.1f", cases[c].name, i, count[i], MANY, MANY * p[i]);
+                fail_msg("%s: token %d came %d times of %d, wanted %.1f", cases[c].name, i, count[i], MANY,
+                         MANY * p[i]);
             }
         }
     }
@@ -98,10 +99,10 @@ static void test_frequencies_follow_the_cut_softmax(void **state) {
 static void test_logprob_is_of_the_uncut_softmax(void **state) {
     (void)state;
     static const duet_sampling settings[] = {
-        {.temperature = 0, .top_p = 1},
-        {.temperature = 1, .top_p = 1},
+        {.temperature = 0,   .top_p = 1},
+        {.temperature = 1,   .top_p = 1},
         {.temperature = 0.7, .top_k = 3, .top_p = 0.9, .min_p = 0.1},
-        {.temperature = 2, .top_p = 0.5},
+        {.temperature = 2,      .top_p = 0.5               },
     };
     for (size_t c = 0; c < DT_COUNT(settings); c++) {
         double T = settings[c].temperature > 0 ? settings[c].temperature : 1, z = 0;
@@ -147,7 +148,9 @@ static void test_nans_give_a_token(void **state) {
     (void)state;
     float logits[V], scratch[2 * V];
     duet_sampling s[] = {
-        {.temperature = 0}, {.temperature = 1}, {.temperature = 1, .top_k = 3, .top_p = 0.9}
+        {.temperature = 0},
+        {                           .temperature = 1},
+        { .temperature = 1,    .top_k = 3, .top_p = 0.9}
     };
     for (size_t c = 0; c < DT_COUNT(s); c++) {
         for (int i = 0; i < V; i++) {
@@ -167,18 +170,18 @@ static void test_settings_are_checked(void **state) {
         duet_sampling s;
         const char *names; /* in the sentence; NULL = accepted */
     } cases[] = {
-        {"defaults",      {.top_p = 1},                       NULL         },
-        {"zero",          {.seed = 0},                             NULL         },
-        {"usual",         {.temperature = 0.6, .top_p = 0.9}, NULL         },
-        {"cold",          {.temperature = 1e-4},              "temperature"},
-        {"negative",      {.temperature = -1},                "temperature"},
-        {"NaN",           {.temperature = NAN},               "temperature"},
-        {"infinite",      {.temperature = INFINITY},          "temperature"},
-        {"top_k",         {.top_k = -1},                      "top_k"      },
-        {"top_p high",    {.top_p = 1.01},                    "top_p"      },
-        {"top_p NaN",     {.top_p = NAN},                     "top_p"      },
-        {"min_p low",     {.min_p = -0.1},                    "min_p"      },
-        {"min_p high",    {.min_p = 2},                       "min_p"      },
+        {"defaults",   {.top_p = 1},                       NULL         },
+        {"zero",       {.seed = 0},                        NULL         },
+        {"usual",      {.temperature = 0.6, .top_p = 0.9}, NULL         },
+        {"cold",       {.temperature = 1e-4},              "temperature"},
+        {"negative",   {.temperature = -1},                "temperature"},
+        {"NaN",        {.temperature = NAN},               "temperature"},
+        {"infinite",   {.temperature = INFINITY},          "temperature"},
+        {"top_k",      {.top_k = -1},                      "top_k"      },
+        {"top_p high", {.top_p = 1.01},                    "top_p"      },
+        {"top_p NaN",  {.top_p = NAN},                     "top_p"      },
+        {"min_p low",  {.min_p = -0.1},                    "min_p"      },
+        {"min_p high", {.min_p = 2},                       "min_p"      },
     };
     for (size_t c = 0; c < DT_COUNT(cases); c++) {
         duet_err err = {{0}};
