@@ -17,7 +17,9 @@ typedef struct duet_eval_row {
     double M_tokens, m_tokens; /* mean sampled tokens a question-sample */
     double m_prompt_tokens;    /* mean prompt tokens of m */
     double saved;              /* 1 - M_tokens / M_tokens of mode M in this table; NaN if there is none */
-    double no_answer, truncated; /* shares */
+    double no_answer, truncated; /* shares: empty answers; signals or answers ended by their budget */
+    double leak;                 /* share of signals that contain the truth as a token of its own; NaN without signals */
+    double accuracy_no_leak;     /* among the others; NaN if there are none */
 } duet_eval_row;
 
 typedef struct duet_eval_job {
@@ -30,9 +32,10 @@ typedef struct duet_eval_job {
     duet_sampling M, m;
     int signal_budget, answer_budget;
     duet_grader grader;
-    bool shuffle_signals;         /* control: question i gets the signal of question i+1 (cyclic); needs signals of
-                                     a mode-duet run: the job makes them itself */
-    bool mask_answer;             /* control: tokens of the signal that spell the truth are replaced */
+    bool shuffle_signals;         /* control (mode duet): each question gets the signal M wrote for another one, the next
+                                     whose answer differs */
+    bool mask_answer;             /* control (mode duet): tokens of the signal that spell the truth become "?" (where the
+                                     tokenizer lacks it: are left out) */
     int batch;                    /* questions in flight; 0 = 64 */
     const volatile int *cancel;
     void (*on_progress)(void *user, size_t done, size_t total, double accuracy);

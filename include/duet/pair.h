@@ -31,6 +31,8 @@ duet_pair_options duet_pair_defaults(void);
 duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out, duet_err *err);
 void duet_pair_destroy(duet_pair *p);
 bool duet_pair_shares_tokens(const duet_pair *p);
+/* The tokenizer of signal_ids: m's, or M's where there is no m. Borrowed. */
+const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p);
 
 /* What one side spent. A value that cannot be known is NaN (or SIZE_MAX for counts). */
 typedef struct duet_ledger_side {

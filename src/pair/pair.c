@@ -101,6 +101,10 @@ void duet_pair_destroy(duet_pair *p) {
     }
 }
 
+const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p) {
+    return p->m.b ? p->m.tok : p->M.tok;
+}
+
 bool duet_pair_shares_tokens(const duet_pair *p) {
     return p->shares_tokens;
 }

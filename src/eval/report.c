@@ -1,0 +1,110 @@
+/* What comes out: saved shares, the table for a terminal, JSON, the plot. */
+#include "eval/internal.h"
+
+#include "duet/duet.h"
+#include "format/plot.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void duet_eval_finish(duet_eval_row *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        rows[i].saved = (double)NAN;
+        for (size_t k = 0; k < n; k++) {
+            if (strcmp(rows[k].mode, "M") || strcmp(rows[k].data, rows[i].data) || !(rows[k].M_tokens > 0)) continue;
+            rows[i].saved = 1 - rows[i].M_tokens / rows[k].M_tokens;
+            break;
+        }
+    }
+}
+
+static void cell(dt_buf *b, int width, const char *text) {
+    dt_buf_addf(b, "  %*s", width, text);
+}
+
+static void number_cell(dt_buf *b, int width, const char *format, double x) {
+    char text[32] = "-";
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* formats are literals of this file */
+    if (!isnan(x)) snprintf(text, sizeof text, format, x);
+#pragma GCC diagnostic pop
+    cell(b, width, text);
+}
+
+static const char *title_of(const duet_eval_row *r) {
+    return !strcmp(r->mode, "M") ? "M end to end" : !strcmp(r->mode, "m") ? "m alone" : "pair";
+}
+
+char *duet_eval_table(const duet_eval_row *rows, size_t n) {
+    dt_buf b = {0};
+    dt_buf_addf(&b, "%-28s", "");
+    cell(&b, 8, "accuracy");
+    cell(&b, 14, "95 % interval");
+    cell(&b, 8, "M tokens");
+    cell(&b, 8, "m tokens");
+    cell(&b, 8, "M saved");
+    dt_buf_adds(&b, "\n");
+    for (size_t i = 0; i < n; i++) {
+        const duet_eval_row *r = &rows[i];
+        char name[96], ci[32];
+        snprintf(name, sizeof name, "%s%s%s", title_of(r), *r->variant ? ", " : "", r->variant);
+        snprintf(ci, sizeof ci, "%.1f .. %.1f", 100 * r->ci95[0], 100 * r->ci95[1]);
+        dt_buf_addf(&b, "%-28.28s", name);
+        number_cell(&b, 8, "%.1f %%", 100 * r->accuracy);
+        cell(&b, 14, ci);
+        number_cell(&b, 8, "%.1f", r->M_tokens);
+        number_cell(&b, 8, "%.1f", r->m_tokens);
+        number_cell(&b, 8, "%.1f %%", 100 * r->saved);
+        dt_buf_adds(&b, "\n");
+    }
+    return dt_buf_take(&b);
+}
+
+static void put(json_t *o, const char *key, double x) {
+    json_object_set_new(o, key, isnan(x) ? json_null() : json_real(x));
+}
+
+char *duet_eval_json(const duet_eval_row *rows, size_t n, const char *settings_json) {
+    json_t *root = json_object(), *list = json_array(), *settings = settings_json ? json_loads(settings_json, 0, NULL) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        const duet_eval_row *r = &rows[i];
+        json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:[f, f]}", "data", r->data, "mode", r->mode, "variant", r->variant, "questions",
+                              (json_int_t)r->questions, "samples", (json_int_t)r->samples, "accuracy", r->accuracy, "ci95", r->ci95[0], r->ci95[1]);
+        put(o, "M_tokens", r->M_tokens);
+        put(o, "m_tokens", r->m_tokens);
+        put(o, "m_prompt_tokens", r->m_prompt_tokens);
+        put(o, "saved", r->saved);
+        put(o, "no_answer", r->no_answer);
+        put(o, "truncated", r->truncated);
+        put(o, "leak", r->leak);
+        put(o, "accuracy_no_leak", r->accuracy_no_leak);
+        json_array_append_new(list, o);
+    }
+    json_object_set_new(root, "rows", list);
+    json_object_set_new(root, "settings", settings ? settings : json_object());
+    json_object_set_new(root, "fingerprint", json_pack("{s:s}", "duet", duet_version()));
+    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    json_decref(root);
+    return text;
+}
+
+duet_status duet_eval_plot(const duet_eval_row *rows, size_t n, const char *title, const char *svg_path, duet_err *err) {
+    dt_plot_point *p = dt_calloc(n, sizeof *p);
+    char(*label)[96] = dt_calloc(n, sizeof *label);
+    duet_status st = DUET_OK;
+    if (!p || !label) {
+        st = dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg_path);
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        snprintf(label[i], sizeof label[i], "%s%s%s", title_of(&rows[i]), *rows[i].variant ? ", " : "", rows[i].variant);
+        p[i] = (dt_plot_point){.x = rows[i].M_tokens, .y = 100 * rows[i].accuracy, .lo = 100 * rows[i].ci95[0], .hi = 100 * rows[i].ci95[1], .label = label[i]};
+    }
+    st = dt_plot_points(p, n, title, "M tokens a question", "accuracy, %", svg_path, err);
+done:
+    free(label);
+    free(p);
+    return st;
+}

@@ -1,0 +1,96 @@
+/* gnuplot, run as a program that reads commands and data from a pipe and writes one SVG. */
+#include "format/plot.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Text inside double quotes of a gnuplot command; enhanced-text characters are harmless with `noenhanced`. */
+static void quoted(dt_buf *b, const char *s) {
+    dt_buf_adds(b, "\"");
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') dt_buf_adds(b, "\\");
+        if ((unsigned char)*s >= ' ') dt_buf_add(b, s, 1);
+    }
+    dt_buf_adds(b, "\"");
+}
+
+static duet_status run(const dt_buf *script, const char *svg, duet_err *err) {
+    if (script->failed) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
+    if (system("command -v gnuplot >/dev/null 2>&1") != 0)
+        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: gnuplot is not installed (package gnuplot-nox); the numbers are written without the plot", svg);
+    FILE *p = popen("gnuplot >/dev/null 2>&1", "w");
+    if (!p) return dt_fail(err, DUET_E_IO, "%s: cannot start gnuplot: %s", svg, strerror(errno));
+    size_t done = fwrite(script->data, 1, script->len, p);
+    int rc = pclose(p);
+    if (done != script->len || rc) return dt_fail(err, DUET_E_IO, "%s: gnuplot failed (is the folder writable?)", svg);
+    return DUET_OK;
+}
+
+static void head(dt_buf *b, const char *title, const char *svg, int height) {
+    dt_buf_addf(b, "set terminal svg size 800,%d noenhanced background '#ffffff' font 'sans-serif,13'\nset output ", height);
+    quoted(b, svg);
+    dt_buf_adds(b, "\nset grid lc rgb '#dddddd'\nset border 3\nset tics nomirror out\nset title ");
+    quoted(b, title);
+    dt_buf_adds(b, "\n");
+}
+
+duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, const char *x_title, const char *y_title, const char *svg, duet_err *err) {
+    dt_buf b = {0};
+    double top = 1;
+    for (size_t i = 0; i < n; i++)
+        if (p[i].x > top) top = p[i].x;
+    head(&b, title, svg, 520);
+    dt_buf_adds(&b, "unset key\nset xlabel ");
+    quoted(&b, x_title);
+    dt_buf_adds(&b, "\nset ylabel ");
+    quoted(&b, y_title);
+    dt_buf_addf(&b, "\nset xrange [%g:%g]\nset yrange [0:105]\n", -0.04 * top, 1.35 * top);
+    dt_buf_adds(&b, "plot '-' using 1:2:3:4 with yerrorbars pt 7 ps 0.9 lw 1.5 lc rgb '#2255aa', '-' using 1:2:3 with labels left offset 1,0.4\n");
+    for (size_t i = 0; i < n; i++)
+        dt_buf_addf(&b, "%g %g %g %g\n", p[i].x, p[i].y, p[i].lo, p[i].hi);
+    dt_buf_adds(&b, "e\n");
+    for (size_t i = 0; i < n; i++) {
+        dt_buf_addf(&b, "%g %g ", p[i].x, p[i].y);
+        quoted(&b, p[i].label);
+        dt_buf_adds(&b, "\n");
+    }
+    dt_buf_adds(&b, "e\n");
+    duet_status st = run(&b, svg, err);
+    dt_buf_clear(&b);
+    return st;
+}
+
+duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *title, const char *x_title, const char *svg, duet_err *err) {
+    dt_buf b = {0};
+    head(&b, title, svg, 120 + 200 * (int)n);
+    dt_buf_addf(&b, "set multiplot layout %zu,1\nset key outside right top\nset lmargin 10\nset rmargin 24\n", n);
+    for (size_t i = 0; i < n; i++) {
+        if (i) dt_buf_adds(&b, "unset title\n");
+        dt_buf_adds(&b, "set xlabel ");
+        quoted(&b, i + 1 == n ? x_title : "");
+        dt_buf_adds(&b, "\nset ylabel ");
+        quoted(&b, panel[i].y_title);
+        dt_buf_adds(&b, "\nplot ");
+        for (size_t c = 0; c < panel[i].n_curves; c++) {
+            dt_buf_addf(&b, "%s'-' using 1:2 with lines lw 1.6 title ", c ? ", " : "");
+            quoted(&b, panel[i].curve[c].name);
+        }
+        dt_buf_adds(&b, "\n");
+        for (size_t c = 0; c < panel[i].n_curves; c++) {
+            const dt_plot_curve *k = &panel[i].curve[c];
+            for (size_t t = 0; t < k->n; t++) {
+                if (isfinite(k->y[t]))
+                    dt_buf_addf(&b, "%g %g\n", k->x[t], k->y[t]);
+                else
+                    dt_buf_adds(&b, "\n");
+            }
+            dt_buf_adds(&b, "e\n");
+        }
+    }
+    dt_buf_adds(&b, "unset multiplot\n");
+    duet_status st = run(&b, svg, err);
+    dt_buf_clear(&b);
+    return st;
+}
