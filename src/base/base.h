@@ -155,6 +155,7 @@ char *dt_path_join(const char *dir, const char *name);       /* owned by the cal
  * once with exit code 130. Long calls poll dt_interrupted() between steps. */
 void dt_interrupt_install(void);
 bool dt_interrupted(void);
+const volatile int *dt_interrupt_flag(void); /* the same as a flag to hand to a call that takes `cancel` */
 void dt_interrupt_request(void); /* as if Ctrl-C had been pressed; for tests and embedders */
 void dt_interrupt_reset(void);
 

@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t asked;
+/* sig_atomic_t is int here (checked below), so that callers can be given the flag itself. */
+static volatile int asked;
+_Static_assert(_Generic((sig_atomic_t)0, int: 1, default: 0), "sig_atomic_t is int");
 
 static void on_signal(int sig) {
     (void)sig;
@@ -21,6 +23,10 @@ void dt_interrupt_install(void) {
 
 bool dt_interrupted(void) {
     return asked != 0;
+}
+
+const volatile int *dt_interrupt_flag(void) {
+    return &asked;
 }
 
 void dt_interrupt_request(void) {
