@@ -29,9 +29,11 @@ typedef struct dt_stream {
     const duet_pair_request *r;
     const dt_side *side;
     duet_decoder *decoder;
-    bool *stop_all; /* a callback asked to stop: the other requests of the call stop too */
-    int stage;      /* 0 signal, 1 answer */
-    bool seen_open, held_newline, in_text;
+    bool *stop_all;         /* a callback asked to stop: the other requests of the call stop too */
+    int stage;              /* 0 signal, 1 answer */
+    bool seen_open, fresh;  /* the opening tag came; it was the last token */
+    bool in_text;           /* some text of this stage was said */
+    size_t held, held_last; /* newlines not said yet, and those of the last token */
 } dt_stream;
 
 /* One model's part of one request (turn.c). */

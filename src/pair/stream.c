@@ -25,41 +25,56 @@ static void emit(dt_stream *s, const char *text, size_t n) {
     }
 }
 
-static bool is_newline(const dt_stream *s, int32_t id) {
+/* Newlines that a token consists of; 0 if it holds anything else. */
+static size_t newlines(const dt_stream *s, int32_t id) {
     size_t n = 0;
     const char *bytes = duet_tokenizer_bytes(s->side->tok, id, &n);
-    return bytes && n == 1 && bytes[0] == '\n';
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] != '\n') {
+            return 0;
+        }
+    }
+    return bytes ? n : 0;
+}
+
+static void emit_held(dt_stream *s, size_t keep) {
+    while (s->held > keep && !*s->stop_all) {
+        s->held--;
+        emit(s, "\n", 1);
+    }
+    s->held = s->held_last = 0;
+}
+
+/* The answer starts afresh. Held newlines were framing: the last one, and all of them in an empty thought. */
+static void end_thought(dt_stream *s) {
+    const char *text = NULL;
+    size_t n = 0;
+    emit_held(s, !s->in_text ? s->held : s->held_last == 1);
+    duet_decoder_push(s->decoder, -1, &text, &n, NULL);
+    s->stage = 1;
+    s->in_text = false;
 }
 
 /* What the tags mean for a token of M's; true if there is nothing more to do with it. */
 static bool think_token(dt_stream *s, int32_t id) {
     const dt_tmpl *t = &s->side->tmpl;
     if (id == t->think_open && !s->seen_open && !s->in_text) {
-        s->seen_open = true;
+        s->seen_open = s->fresh = true;
         return true;
     }
-    if (id == t->think_close) { /* the answer starts afresh; a newline still held was framing */
-        const char *text = NULL;
-        size_t n = 0;
-        duet_decoder_push(s->decoder, -1, &text, &n, NULL);
-        s->stage = 1;
-        s->in_text = s->held_newline = false;
+    if (id == t->think_close) {
+        end_thought(s);
         return true;
     }
-    if (is_newline(s, id)) {
-        if (s->seen_open && !s->in_text) {
-            s->in_text = true; /* the one after the opening tag */
-            return true;
-        }
-        if (s->held_newline) {
-            emit(s, "\n", 1);
-        }
-        return s->held_newline = true;
+    size_t n = newlines(s, id);
+    bool framing = s->fresh && n == 1;
+    s->fresh = false;
+    if (n > 0) { /* whether they are text is known when the next token comes */
+        s->held += framing ? 0 : n;
+        s->held_last = framing ? 0 : n;
+        return true;
     }
-    if (s->held_newline) {
-        s->held_newline = false;
-        emit(s, "\n", 1);
-    }
+    emit_held(s, 0);
     return false;
 }
 
@@ -85,8 +100,7 @@ int dt_stream_token(dt_stream *s, int32_t id) {
 }
 
 void dt_stream_end(dt_stream *s) {
-    if (s->decoder && s->stage == 0 && s->held_newline) {
-        emit(s, "\n", 1);
-        s->held_newline = false;
+    if (s->decoder && s->stage == 0) {
+        emit_held(s, 0);
     }
 }
