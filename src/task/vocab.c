@@ -1,5 +1,5 @@
-/* The tokenizers of the families: every piece of several characters is built from its first two characters on, left to
- * right, one merge a character, so that byte-level BPE gives exactly one token for it. */
+/* The tokenizers of the families: every piece of several characters becomes exactly one token of byte-level BPE. What
+ * the merges so far leave of it is joined from the left, one merge at a time. */
 #include "task/family.h"
 
 #include <pthread.h>
@@ -18,20 +18,37 @@ typedef struct built {
     size_t cut[MAX_MERGES], n;
 } built;
 
-static bool add_merge(built *b, const char *text, size_t n) {
-    for (size_t i = 0; i < b->n; i++)
-        if (strlen(b->merged[i]) == n && !memcmp(b->merged[i], text, n)) return true;
-    char *copy = b->n < MAX_MERGES ? strndup(text, n) : NULL;
-    if (!copy) return false;
-    b->merged[b->n] = copy;
-    b->cut[b->n++] = n - 1;
-    return true;
+/* Where the piece is cut after the merges so far: ends of its parts, in order; returns their number. */
+static size_t parts_of(const built *b, const char *piece, size_t n, size_t *end) {
+    size_t parts = n;
+    for (size_t i = 0; i < n; i++)
+        end[i] = i + 1;
+    for (size_t m = 0; m < b->n; m++) { /* in the order of rank; a merge can only enable later ones */
+        size_t len = strlen(b->merged[m]);
+        for (size_t i = 0; i + 1 < parts; i++) {
+            size_t from = i ? end[i - 1] : 0;
+            if (end[i] - from != b->cut[m] || end[i + 1] - from != len || memcmp(piece + from, b->merged[m], len)) continue;
+            memmove(end + i, end + i + 1, (parts - i - 1) * sizeof *end);
+            parts--;
+        }
+    }
+    return parts;
 }
 
+enum { LONGEST_PIECE = 32 };
+
 static bool add_pieces(built *b, const char *const *piece) {
-    for (; *piece; piece++)
-        for (size_t n = 2; n <= strlen(*piece); n++)
-            if (!add_merge(b, *piece, n)) return false;
+    size_t end[LONGEST_PIECE];
+    for (; *piece; piece++) {
+        size_t n = strlen(*piece);
+        if (n > LONGEST_PIECE) return false;
+        while (parts_of(b, *piece, n, end) > 1) {
+            char *copy = b->n < MAX_MERGES ? strndup(*piece, end[1]) : NULL;
+            if (!copy) return false;
+            b->merged[b->n] = copy;
+            b->cut[b->n++] = end[0];
+        }
+    }
     return true;
 }
 
