@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define DT_EXP_HI 89.0f      /* exp overflows to infinity from here on */
-#define DT_EXP_LO (-104.0f)  /* and rounds to 0 from here down */
+#define DT_EXP_HI 89.0f     /* exp overflows to infinity from here on */
+#define DT_EXP_LO (-104.0f) /* and rounds to 0 from here down */
 #define DT_EXP_LOG2E 0x1.715476p+0f
 #define DT_EXP_MAGIC 0x1.8p+23f /* adding it rounds to an integer, held in the low bits */
 #define DT_EXP_MAGIC_BITS 0x4b400000u
@@ -24,9 +24,12 @@
 #define DT_EXP_C6 0x1.6d11fep-10f
 
 static inline float dt_expf_inline(float x) {
-    if (x != x) return x;
-    if (x > DT_EXP_HI) x = DT_EXP_HI;
-    if (x < DT_EXP_LO) x = DT_EXP_LO;
+    if (x != x)
+        return x;
+    if (x > DT_EXP_HI)
+        x = DT_EXP_HI;
+    if (x < DT_EXP_LO)
+        x = DT_EXP_LO;
 
     float t = fmaf(x, DT_EXP_LOG2E, DT_EXP_MAGIC);
     float n = t - DT_EXP_MAGIC;

@@ -26,7 +26,8 @@ typedef enum dt_isa { DT_ISA_SCALAR, DT_ISA_AVX2, DT_ISA_AVX512 } dt_isa;
 /* One query row block of attention. K pages: [E][16] (transposed), V pages: [16][E].
  * Row i attends to keys 0 .. n_keys[i]-1:
  *   s_j = (fma chain over e of q[e] * k[j][e]) * scale;  mx = lane max;  p_j = dt_expf(s_j - mx)
- *   z = 16-lane sum of p_j;  o[e] = (fma chain over j of p_j * v[j][e]) / z */
+ *   z = 16-lane sum of p_j;  o[e] = (fma chain over j of p_j * v[j][e]) / z
+ * A row with no keys gives zeros. What lies in a page after the last key is never used. */
 typedef struct dt_attn {
     const float *q;          /* [nq] rows of E, stride ldq */
     float *o;                /* [nq] rows of E, stride ldo */
@@ -42,7 +43,8 @@ typedef struct dt_attn {
 
 /* Backward of attention for one (sequence, query head), contiguous tokens 0..T-1, causal (row i sees 0..i).
  * Recomputes s and p as above. dq is written; dk and dv are accumulated (query heads that share a kv head
- * are called one after the other). */
+ * are called one after the other). Every element is one fma chain, over ascending keys (dq) or ascending query
+ * rows (dk, dv), so this too has the same bits on every instruction set. */
 typedef struct dt_attn_bwd {
     const float *q, *k, *v, *o, *d_o; /* rows of E with strides below */
     float *dq, *dk, *dv;
@@ -78,7 +80,8 @@ typedef struct dt_kernels {
     void (*add)(float *y, const float *x, size_t n); /* y += x */
 
     /* Rows of logits [T] of width V, stride ld, scaled by inv_temp: logp[t] of target[t] (skipped where < 0),
-     * entropy[t] in nats, mx[t] and lse[t] (log of the sum of exp, max included). Any output may be NULL. */
+     * entropy[t] in nats and lse[t] (log of the sum of exp, max included). Any output may be NULL. A logit of
+     * -inf is a token that cannot come; the log of the sum is dt_logf of a float. */
     void (*xent)(const float *logits, size_t ld, const int32_t *target, int T, int V, float inv_temp, float *logp,
                  float *entropy, float *lse);
     /* In place: logits -> coef[t] * inv_temp * (onehot(target) - softmax): the gradient of sum_t coef[t]*logp[t].
@@ -95,9 +98,8 @@ typedef struct dt_kernels {
 /* The table for this process: the best this CPU has, or what DUET_KERNEL=scalar|avx2|avx512 asks for
  * (an unknown or unsupported name falls back to the best and is logged). Thread-safe. */
 const dt_kernels *dt_kernels_get(void);
-/* A given table, NULL if this CPU or build lacks it. For tests and benchmarks. */
+/* A given table, NULL if this CPU or build lacks it. For tests and benchmarks. Every table is whole. */
 const dt_kernels *dt_kernels_isa(dt_isa isa);
-/* Fills what the ISA has into a copy of scalar (each in its own file; false = not built in). */
 
 /* ---- on top of the table (gemm.c) ---- */
 

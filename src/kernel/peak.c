@@ -1,6 +1,7 @@
 /* What this machine can do at best: fused multiply-adds from registers, and reading memory. */
 #include "kernel/isa.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,16 +15,16 @@ typedef struct fma_job {
     size_t n;
 } fma_job;
 
-static volatile float float_sink;
-static volatile uint64_t word_sink;
+static volatile atomic_uint sink; /* results go here, so that the compiler cannot drop the work */
 
 static void fma_task(void *arg, size_t task, int thread) {
     fma_job *j = arg;
     float s = 0.0f;
     (void)thread;
     double flops = j->burst(j->n, &s);
-    float_sink = s;
-    if (task == 0) j->flops = flops;
+    atomic_store_explicit(&sink, s > 0.0f, memory_order_relaxed);
+    if (task == 0)
+        j->flops = flops;
 }
 
 static dt_fma_burst_fn best_burst(void) {
@@ -47,7 +48,8 @@ double dt_peak_flops(dt_pool *pool, double seconds) {
         double t0 = dt_now();
         dt_pool_run(pool, tasks, fma_task, &j);
         double rate = j.flops * (double)tasks / (dt_now() - t0);
-        if (rate > best) best = rate;
+        if (rate > best)
+            best = rate;
     } while (dt_now() < end);
     return best;
 }
@@ -57,21 +59,25 @@ static void read_task(void *arg, size_t task, int thread) {
     uint64_t s[8] = {0};
     (void)thread;
     for (size_t i = 0; i < READ_TASK / sizeof *p; i += 8)
-        for (int l = 0; l < 8; l++) s[l] += p[i + l];
-    for (int l = 1; l < 8; l++) s[0] += s[l];
-    word_sink = s[0];
+        for (int l = 0; l < 8; l++)
+            s[l] += p[i + l];
+    for (int l = 1; l < 8; l++)
+        s[0] += s[l];
+    atomic_store_explicit(&sink, (unsigned)s[0], memory_order_relaxed);
 }
 
 double dt_peak_bandwidth(dt_pool *pool, double seconds) {
     void *block = dt_alloc_aligned(READ_BYTES, 1);
-    if (!block) return 0.0;
+    if (!block)
+        return 0.0;
     memset(block, 1, READ_BYTES); /* real pages, not the shared zero page */
     double best = 0.0, end = dt_now() + seconds;
     do {
         double t0 = dt_now();
         dt_pool_run(pool, READ_BYTES / READ_TASK, read_task, block);
         double rate = (double)READ_BYTES / (dt_now() - t0);
-        if (rate > best) best = rate;
+        if (rate > best)
+            best = rate;
     } while (dt_now() < end);
     free(block);
     return best;

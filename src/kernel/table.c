@@ -33,10 +33,12 @@ static void fill_tables(void) {
 static void choose(void) {
     fill_tables();
     for (int i = 0; i < N_ISA; i++)
-        if (have[i]) chosen = &tables[i];
+        if (have[i])
+            chosen = &tables[i];
 
     const char *want = getenv("DUET_KERNEL");
-    if (!want || !*want) return;
+    if (!want || !*want)
+        return;
     for (int i = 0; i < N_ISA; i++) {
         if (have[i] && strcmp(want, tables[i].name) == 0) {
             chosen = &tables[i];

@@ -28,7 +28,8 @@ static inline float uniform(float lo, float hi) {
 static inline float *floats(size_t n) {
     float *p = dt_alloc_aligned(n + 16, sizeof *p);
     assert_non_null(p);
-    for (size_t i = 0; i < n + 16; i++) p[i] = uniform(-1.0f, 1.0f);
+    for (size_t i = 0; i < n + 16; i++)
+        p[i] = uniform(-1.0f, 1.0f);
     return p;
 }
 
@@ -49,8 +50,10 @@ static inline const dt_kernels *next_isa(int *i) {
     static const char *const names[] = {"scalar", "avx2", "avx512"};
     while (++*i <= (int)DT_ISA_AVX512) {
         const dt_kernels *k = dt_kernels_isa((dt_isa)*i);
-        if (k) return k;
-        if (!told[*i]) printf("skipped: %s: this CPU or build lacks it\n", names[*i]);
+        if (k)
+            return k;
+        if (!told[*i])
+            printf("skipped: %s: this CPU or build lacks it\n", names[*i]);
         told[*i] = true;
     }
     return NULL;
@@ -91,7 +94,8 @@ static inline void check_gradient(const char *what, const float *grad, double *x
 static inline double *doubles_of(const float *x, size_t n) {
     double *p = dt_calloc(n ? n : 1, sizeof *p);
     assert_non_null(p);
-    for (size_t i = 0; i < n; i++) p[i] = (double)x[i];
+    for (size_t i = 0; i < n; i++)
+        p[i] = (double)x[i];
     return p;
 }
 

@@ -16,7 +16,8 @@ static cache cache_make(int T, int E) {
     assert_true(T <= 64 * DT_KV_PAGE);
     c.k_pages = floats(n);
     c.v_pages = floats(n);
-    for (size_t i = 0; i < n; i++) c.k_pages[i] = c.v_pages[i] = NAN;
+    for (size_t i = 0; i < n; i++)
+        c.k_pages[i] = c.v_pages[i] = NAN;
     for (int j = 0; j < T; j++) {
         for (int e = 0; e < E; e++) {
             size_t page = (size_t)(j / DT_KV_PAGE) * DT_KV_PAGE * E;
@@ -38,8 +39,19 @@ static void cache_clear(cache *c) {
 static void attend(const dt_kernels *k, const cache *c, const float *q, float *o, size_t ld, const int *n_keys, int nq,
                    float scale, float *mx, float *z) {
     float *scratch = floats((size_t)nq * ROUND_UP(c->T, 16));
-    dt_attn a = {.q = q, .o = o, .ldq = ld, .ldo = ld, .nq = nq, .d_head = c->E, .n_keys = n_keys, .k = c->kp,
-                 .v = c->vp, .scale = scale, .scratch = scratch, .max_out = mx, .sum_out = z};
+    dt_attn a = {.q = q,
+                 .o = o,
+                 .ldq = ld,
+                 .ldo = ld,
+                 .nq = nq,
+                 .d_head = c->E,
+                 .n_keys = n_keys,
+                 .k = c->kp,
+                 .v = c->vp,
+                 .scale = scale,
+                 .scratch = scratch,
+                 .max_out = mx,
+                 .sum_out = z};
     k->attn(&a);
     free(scratch);
 }
@@ -47,11 +59,13 @@ static void attend(const dt_kernels *k, const cache *c, const float *q, float *o
 /* One row in double. */
 static void reference(const double *q, const double *k, const double *v, int n, int E, double scale, double *o) {
     double mx = -(double)INFINITY, z = 0.0;
-    for (int e = 0; e < E; e++) o[e] = 0.0;
+    for (int e = 0; e < E; e++)
+        o[e] = 0.0;
     for (int pass = 0; pass < 2; pass++) {
         for (int j = 0; j < n; j++) {
             double s = 0.0;
-            for (int e = 0; e < E; e++) s += q[e] * k[j * E + e];
+            for (int e = 0; e < E; e++)
+                s += q[e] * k[j * E + e];
             s *= scale;
             if (pass == 0) {
                 mx = s > mx ? s : mx;
@@ -59,10 +73,12 @@ static void reference(const double *q, const double *k, const double *v, int n, 
             }
             double p = exp(s - mx);
             z += p;
-            for (int e = 0; e < E; e++) o[e] += p * v[j * E + e];
+            for (int e = 0; e < E; e++)
+                o[e] += p * v[j * E + e];
         }
     }
-    for (int e = 0; e < E; e++) o[e] = n ? o[e] / z : 0.0;
+    for (int e = 0; e < E; e++)
+        o[e] = n ? o[e] / z : 0.0;
 }
 
 static const struct {
@@ -151,7 +167,8 @@ static double weighted_output(const double *x, void *arg) {
     in[b->vary] = x;
     for (int i = 0; i < b->T; i++) {
         reference(in[0] + i * b->E, in[1], in[2], i + 1, b->E, b->scale, o);
-        for (int e = 0; e < b->E; e++) sum += o[e] * b->d_o[i * b->E + e];
+        for (int e = 0; e < b->E; e++)
+            sum += o[e] * b->d_o[i * b->E + e];
     }
     return sum;
 }
@@ -161,18 +178,39 @@ static void backward(const dt_kernels *k, const cache *c, const float *q, const 
                      float *const grads[3], size_t ld) {
     int T = c->T, E = c->E, *n_keys = dt_calloc((size_t)T, sizeof *n_keys);
     float *o = floats((size_t)T * E), *mx = floats(T), *z = floats(T), *scratch = floats(dt_attn_bwd_scratch(T, E));
-    for (int i = 0; i < T; i++) n_keys[i] = i + 1;
+    for (int i = 0; i < T; i++)
+        n_keys[i] = i + 1;
     attend(scalar(), c, q, o, E, n_keys, T, scale, mx, z);
-    dt_attn_bwd a = {.q = q, .k = c->k, .v = c->v, .o = o, .d_o = d_o, .dq = grads[0], .dk = grads[1],
-                     .dv = grads[2], .ldq = E, .ldkv = E, .ldo = E, .lddq = ld, .lddkv = ld, .mx = mx, .z = z, .T = T,
-                     .d_head = E, .scale = scale, .scratch = scratch};
+    dt_attn_bwd a = {.q = q,
+                     .k = c->k,
+                     .v = c->v,
+                     .o = o,
+                     .d_o = d_o,
+                     .dq = grads[0],
+                     .dk = grads[1],
+                     .dv = grads[2],
+                     .ldq = E,
+                     .ldkv = E,
+                     .ldo = E,
+                     .lddq = ld,
+                     .lddkv = ld,
+                     .mx = mx,
+                     .z = z,
+                     .T = T,
+                     .d_head = E,
+                     .scale = scale,
+                     .scratch = scratch};
     k->attn_bwd(&a);
     free(n_keys), free(o), free(mx), free(z), free(scratch);
 }
 
 static void backward_is_the_gradient(void **state) {
     (void)state;
-    static const int sizes[][2] = {{1, 4}, {5, 6}, {19, 10}};
+    static const int sizes[][2] = {
+        {1,  4 },
+        {5,  6 },
+        {19, 10}
+    };
     static const char *const names[] = {"dq", "dk", "dv"};
     for (size_t s = 0; s < DT_COUNT(sizes); s++) {
         int T = sizes[s][0], E = sizes[s][1];
@@ -186,18 +224,31 @@ static void backward_is_the_gradient(void **state) {
         }
         backward(scalar(), &c, q, d_o, 0.7f, grads, E);
         for (int g = 0; g < 3; g++) {
-            bwd_case b = {T, E, g, (double)0.7f, {in[0], in[1], in[2]}, dd};
+            bwd_case b = {
+                T, E, g, (double)0.7f, {in[0], in[1], in[2]},
+                    dd
+            };
             check_gradient(names[g], grads[g], in[g], n, weighted_output, &b, 2e-5);
         }
         cache_clear(&c);
-        for (int g = 0; g < 3; g++) free(grads[g]), free(in[g]);
+        for (int g = 0; g < 3; g++)
+            free(grads[g]), free(in[g]);
         free(q), free(d_o), free(dd);
     }
 }
 
 static void backward_bits(void **state) {
     (void)state;
-    static const int sizes[][2] = {{1, 2}, {6, 16}, {7, 18}, {16, 64}, {37, 32}, {48, 34}, {100, 48}, {131, 64}};
+    static const int sizes[][2] = {
+        {1,   2 },
+        {6,   16},
+        {7,   18},
+        {16,  64},
+        {37,  32},
+        {48,  34},
+        {100, 48},
+        {131, 64}
+    };
     static const char *const names[] = {"dq", "dk", "dv"};
     const dt_kernels *k;
     for (size_t s = 0; s < DT_COUNT(sizes); s++) {
@@ -212,7 +263,8 @@ static void backward_bits(void **state) {
         backward(scalar(), &c, q, d_o, 0.4f, want, ld);
         for (int j = 0; (k = next_isa(&j));) {
             float *got[3];
-            for (int g = 0; g < 3; g++) got[g] = copy_floats(start[g], n);
+            for (int g = 0; g < 3; g++)
+                got[g] = copy_floats(start[g], n);
             backward(k, &c, q, d_o, 0.4f, got, ld);
             for (int g = 0; g < 3; g++) {
                 check_bits(names[g], k, got[g], want[g], n);
@@ -220,7 +272,8 @@ static void backward_bits(void **state) {
             }
         }
         cache_clear(&c);
-        for (int g = 0; g < 3; g++) free(start[g]), free(want[g]);
+        for (int g = 0; g < 3; g++)
+            free(start[g]), free(want[g]);
         free(q), free(d_o);
     }
 }

@@ -18,9 +18,12 @@ static void exp_is_within_an_ulp_and_a_half(void **state) {
             float x;
             memcpy(&x, &b, sizeof x);
             double want = exp((double)x), err = fabs((double)dt_expf(x) - want) / ulp_of(want);
-            if (err > worst) worst = err;
-            if (err > 1.5) fail_msg("exp(%.9g) = %.9g is off by %.2f ulp", (double)x, (double)dt_expf(x), err);
-            if (sign) break;
+            if (err > worst)
+                worst = err;
+            if (err > 1.5)
+                fail_msg("exp(%.9g) = %.9g is off by %.2f ulp", (double)x, (double)dt_expf(x), err);
+            if (sign)
+                break;
         }
     }
     assert_true(worst > 0.4); /* the measure itself works */
@@ -32,15 +35,15 @@ static void exp_ends(void **state) {
         const char *name;
         float x, want;
     } cases[] = {
-        {"zero",           0.0f,      1.0f    },
-        {"minus zero",     -0.0f,     1.0f    },
-        {"minus infinity", -INFINITY, 0.0f    },
-        {"far below",      -1e30f,    0.0f    },
-        {"just below",     -104.0f,   0.0f    },
+        {"zero",           0.0f,      1.0f     },
+        {"minus zero",     -0.0f,     1.0f     },
+        {"minus infinity", -INFINITY, 0.0f     },
+        {"far below",      -1e30f,    0.0f     },
+        {"just below",     -104.0f,   0.0f     },
         {"smallest",       -103.0f,   0x1p-149f},
-        {"far above",      1e30f,     INFINITY},
-        {"just above",     88.73f,    INFINITY},
-        {"infinity",       INFINITY,  INFINITY},
+        {"far above",      1e30f,     INFINITY },
+        {"just above",     88.73f,    INFINITY },
+        {"infinity",       INFINITY,  INFINITY },
     };
     for (size_t i = 0; i < DT_COUNT(cases); i++) {
         float got = dt_expf(cases[i].x);
@@ -62,10 +65,12 @@ static void vector_exp_has_the_same_bits(void **state) {
         for (uint32_t i = 0; i < N + 16; i++) {
             uint32_t bits = start * 0x04000000u + i * 66533u; /* walks over all floats */
             memcpy(&x[i], &bits, sizeof bits);
-            if (isnan(x[i])) x[i] = -1.0f;
+            if (isnan(x[i]))
+                x[i] = -1.0f;
         }
         memcpy(want, x, sizeof x);
-        for (int i = 1; i < N; i++) want[i] = dt_expf(x[i]);
+        for (int i = 1; i < N; i++)
+            want[i] = dt_expf(x[i]);
         want[0] = coef + dt_expf(x[0]);
         for (int i = -1; (k = next_isa(&i));) {
             memcpy(got, x, sizeof x);
@@ -75,10 +80,12 @@ static void vector_exp_has_the_same_bits(void **state) {
     }
     float nans[40];
     for (int i = -1; (k = next_isa(&i));) {
-        for (int j = 0; j < 40; j++) nans[j] = NAN;
+        for (int j = 0; j < 40; j++)
+            nans[j] = NAN;
         k->xent_bwd(nans, 40, &target, &zero, &coef, 1, 40, 1.0f);
         for (int j = 0; j < 40; j++)
-            if (!isnan(nans[j])) fail_msg("%s: exp(NaN) is not NaN in lane %d", k->name, j);
+            if (!isnan(nans[j]))
+                fail_msg("%s: exp(NaN) is not NaN in lane %d", k->name, j);
     }
 }
 
@@ -88,7 +95,8 @@ static void log_is_within_an_ulp(void **state) {
         float x;
         memcpy(&x, &bits, sizeof x);
         double want = log((double)x), err = fabs((double)dt_logf(x) - want);
-        if (err > ulp_of(want) * 1.0) fail_msg("log(%.9g) = %.9g, wanted %.9g", (double)x, (double)dt_logf(x), want);
+        if (err > ulp_of(want) * 1.0)
+            fail_msg("log(%.9g) = %.9g, wanted %.9g", (double)x, (double)dt_logf(x), want);
     }
     assert_true(dt_logf(1.0f) == 0.0f);
     assert_true(isinf(dt_logf(0.0f)) && dt_logf(0.0f) < 0.0f);

@@ -5,22 +5,22 @@ static const struct {
     const char *name;
     int M, N, K;
 } shapes[] = {
-    {"one by one",       1,   1,   1  },
-    {"empty k",          3,   5,   0  },
-    {"below a panel",    5,   31,  7  },
-    {"one panel",        6,   32,  16 },
-    {"above a panel",    7,   33,  17 },
-    {"half panel",       12,  16,  33 },
-    {"half and one",     13,  17,  64 },
-    {"below k block",    11,  40,  255},
-    {"one k block",      12,  64,  256},
-    {"above k block",    13,  65,  257},
-    {"two k blocks",     25,  96,  515},
-    {"below row block",  143, 32,  31 },
-    {"one row block",    144, 48,  32 },
-    {"above row block",  145, 100, 40 },
-    {"two row blocks",   300, 70,  19 },
-    {"no rows",          0,   8,   8  },
+    {"one by one",      1,   1,   1  },
+    {"empty k",         3,   5,   0  },
+    {"below a panel",   5,   31,  7  },
+    {"one panel",       6,   32,  16 },
+    {"above a panel",   7,   33,  17 },
+    {"half panel",      12,  16,  33 },
+    {"half and one",    13,  17,  64 },
+    {"below k block",   11,  40,  255},
+    {"one k block",     12,  64,  256},
+    {"above k block",   13,  65,  257},
+    {"two k blocks",    25,  96,  515},
+    {"below row block", 143, 32,  31 },
+    {"one row block",   144, 48,  32 },
+    {"above row block", 145, 100, 40 },
+    {"two row blocks",  300, 70,  19 },
+    {"no rows",         0,   8,   8  },
 };
 
 /* How A and B lie in memory: y = x W^T, dx = dy W, dW += dy^T x, and strides that are neither 1. */

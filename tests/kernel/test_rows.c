@@ -15,9 +15,11 @@ static double norm_sum(const norm_case *c, const double *x, const double *w) {
     double sum = 0.0;
     for (int t = 0; t < c->T; t++) {
         double ss = 0.0;
-        for (int d = 0; d < c->D; d++) ss += x[t * c->D + d] * x[t * c->D + d];
+        for (int d = 0; d < c->D; d++)
+            ss += x[t * c->D + d] * x[t * c->D + d];
         double r = 1.0 / sqrt(ss / c->D + c->eps);
-        for (int d = 0; d < c->D; d++) sum += c->dy[t * c->D + d] * x[t * c->D + d] * r * w[d];
+        for (int d = 0; d < c->D; d++)
+            sum += c->dy[t * c->D + d] * x[t * c->D + d] * r * w[d];
     }
     return sum;
 }
@@ -41,9 +43,11 @@ static void rmsnorm_is_right(void **state) {
     scalar()->rmsnorm(y, D, x, D, w, inv, T, D, eps);
     for (int t = 0; t < T; t++) {
         double ss = 0.0, want[D];
-        for (int d = 0; d < D; d++) ss += (double)x[t * D + d] * (double)x[t * D + d];
+        for (int d = 0; d < D; d++)
+            ss += (double)x[t * D + d] * (double)x[t * D + d];
         double r = 1.0 / sqrt(ss / D + (double)eps);
-        for (int d = 0; d < D; d++) want[d] = (double)x[t * D + d] * r * (double)w[d];
+        for (int d = 0; d < D; d++)
+            want[d] = (double)x[t * D + d] * r * (double)w[d];
         check_near("rmsnorm", y + t * D, want, D, 1e-6);
         check_near("inv", inv + t, &r, 1, 1e-6);
     }
@@ -56,7 +60,8 @@ static void rmsnorm_is_right(void **state) {
     scalar()->rmsnorm_bwd(old, D, dw, dy, D, x, D, w, inv, T, D, true);
     double *both = doubles_of(old, T * D);
     scalar()->rmsnorm_bwd(old, D, dw, dy, D, x, D, w, inv, T, D, true);
-    for (int i = 0; i < T * D; i++) both[i] += (double)dx[i];
+    for (int i = 0; i < T * D; i++)
+        both[i] += (double)dx[i];
     check_near("accumulated dx", old, both, T * D, 1e-6);
     free(x), free(w), free(y), free(dy), free(dx), free(dw), free(old), free(xd), free(wd), free(dyd), free(both);
 }
@@ -81,6 +86,15 @@ static void rmsnorm_bits(void **state) {
                 check_bits("rmsnorm inv", k, got, inv, T);
                 check_bits("rmsnorm dx", k, dx1, dx0, n);
                 check_bits("rmsnorm dw", k, dw1, dw0, D);
+                if (!acc) { /* dx may be dy */
+                    memcpy(dx1, dy, (n + 16) * sizeof *dx1);
+                    memcpy(dw1, dw, ((size_t)D + 16) * sizeof *dw1);
+                    k->rmsnorm_bwd(dx1, ld, dw1, dx1, ld, x, ld, w, inv, T, D, false);
+                    check_bits("rmsnorm dw in place", k, dw1, dw0, D);
+                    for (int t = 0; t < T; t++)
+                        if (memcmp(dx1 + t * ld, dx0 + t * ld, (size_t)D * sizeof *dx1) != 0)
+                            fail_msg("%s: D=%d: dx in place differs", k->name, D);
+                }
                 free(y1), free(dx1), free(dw1);
             }
             free(y0), free(dx0), free(dw0);
@@ -150,7 +164,8 @@ static void elementwise_is_right(void **state) {
     (void)state;
     enum { N = 100 };
     float *g = floats(N), *u = floats(N), *h = floats(N), *dh = floats(N), *dg = floats(N), *du = floats(N);
-    for (int i = 0; i < N; i++) g[i] *= 12.0f;
+    for (int i = 0; i < N; i++)
+        g[i] *= 12.0f;
     g[0] = -200.0f; /* exp overflows */
     g[1] = 200.0f;
     scalar()->swiglu(h, g, u, N);
@@ -234,8 +249,10 @@ static void elementwise_bits(void **state) {
             check_bits("adamw m", k, got[2], want[2], n);
             check_bits("adamw v", k, got[3], want[3], n);
             double s0 = scalar()->sumsq(a, n), s1 = k->sumsq(a, n);
-            if (memcmp(&s0, &s1, sizeof s0) != 0) fail_msg("%s sumsq of %zu: %.17g, scalar %.17g", k->name, n, s1, s0);
-            for (int o = 0; o < 4; o++) free(want[o]), free(got[o]);
+            if (memcmp(&s0, &s1, sizeof s0) != 0)
+                fail_msg("%s sumsq of %zu: %.17g, scalar %.17g", k->name, n, s1, s0);
+            for (int o = 0; o < 4; o++)
+                free(want[o]), free(got[o]);
         }
         free(a), free(b), free(c), free(d);
     }
@@ -243,9 +260,12 @@ static void elementwise_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rmsnorm_is_right),          cmocka_unit_test(rmsnorm_bits),
-        cmocka_unit_test(rope_turns_and_turns_back), cmocka_unit_test(elementwise_is_right),
-        cmocka_unit_test(adamw_is_right),            cmocka_unit_test(elementwise_bits),
+        cmocka_unit_test(rmsnorm_is_right),
+        cmocka_unit_test(rmsnorm_bits),
+        cmocka_unit_test(rope_turns_and_turns_back),
+        cmocka_unit_test(elementwise_is_right),
+        cmocka_unit_test(adamw_is_right),
+        cmocka_unit_test(elementwise_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,10 +26,13 @@ static const struct {
 
 /* Exit code of the child: 0 right, 1 wrong table, 2 wrong complaint. */
 static int choose(size_t i, const char *best) {
-    if (cases[i].env) setenv("DUET_KERNEL", cases[i].env, 1);
-    else unsetenv("DUET_KERNEL");
+    if (cases[i].env)
+        setenv("DUET_KERNEL", cases[i].env, 1);
+    else
+        unsetenv("DUET_KERNEL");
     dt_log_set(keep_line, NULL);
-    if (strcmp(dt_kernels_get()->name, cases[i].want ? cases[i].want : best) != 0) return 1;
+    if (strcmp(dt_kernels_get()->name, cases[i].want ? cases[i].want : best) != 0)
+        return 1;
     return (logged[0] != '\0') == cases[i].complaint ? 0 : 2;
 }
 
@@ -39,15 +42,18 @@ static void the_environment_chooses(void **state) {
     const char *best = NULL;
     for (int i = 0; i < 3; i++) { /* asked in a child too: asking decides for the process */
         pid_t pid = fork();
-        if (pid == 0) _exit(dt_kernels_isa((dt_isa)i) ? 0 : 1);
+        if (pid == 0)
+            _exit(dt_kernels_isa((dt_isa)i) ? 0 : 1);
         int status = 0;
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) best = names[i];
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            best = names[i];
     }
     assert_non_null(best);
     for (size_t i = 0; i < DT_COUNT(cases); i++) {
         pid_t pid = fork();
-        if (pid == 0) _exit(choose(i, best));
+        if (pid == 0)
+            _exit(choose(i, best));
         int status = 0;
         assert_int_equal(waitpid(pid, &status, 0), pid);
         if (!WIFEXITED(status) || WEXITSTATUS(status))
@@ -72,8 +78,10 @@ static void tables_are_whole(void **state) {
 static void peaks_are_measured(void **state) {
     (void)state;
     double flops = dt_peak_flops(NULL, 0.01), bandwidth = dt_peak_bandwidth(NULL, 0.01);
-    if (!(flops > 1e6 && flops < 1e13)) fail_msg("peak of %g FLOP/s cannot be", flops);
-    if (!(bandwidth > 1e7 && bandwidth < 1e13)) fail_msg("bandwidth of %g bytes/s cannot be", bandwidth);
+    if (!(flops > 1e6 && flops < 1e13))
+        fail_msg("peak of %g FLOP/s cannot be", flops);
+    if (!(bandwidth > 1e7 && bandwidth < 1e13))
+        fail_msg("bandwidth of %g bytes/s cannot be", bandwidth);
 }
 
 int main(void) {

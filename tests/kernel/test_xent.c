@@ -5,8 +5,10 @@ static const int widths[] = {1, 2, 15, 16, 17, 33, 100, 1003};
 
 static double log_sum_exp(const double *x, int V, double inv_temp, double *entropy) {
     double mx = -(double)INFINITY, z = 0.0, mean = 0.0;
-    for (int j = 0; j < V; j++) mx = fmax(mx, x[j] * inv_temp);
-    for (int j = 0; j < V; j++) z += exp(x[j] * inv_temp - mx);
+    for (int j = 0; j < V; j++)
+        mx = fmax(mx, x[j] * inv_temp);
+    for (int j = 0; j < V; j++)
+        z += exp(x[j] * inv_temp - mx);
     for (int j = 0; j < V; j++) {
         double p = exp(x[j] * inv_temp - mx) / z;
         mean += p > 0 ? p * (x[j] * inv_temp) : 0;
@@ -23,8 +25,10 @@ static void forward_is_right(void **state) {
         size_t ld = (size_t)V + 2;
         float *x = floats(T * ld), logp[T] = {7, 7, 7}, entropy[T], lse[T];
         int32_t target[T] = {V - 1, -1, 0};
-        for (size_t j = 0; j < T * ld; j++) x[j] *= 20.0f;
-        if (V > 2) x[2 * ld + 1] = -INFINITY; /* a forbidden token */
+        for (size_t j = 0; j < T * ld; j++)
+            x[j] *= 20.0f;
+        if (V > 2)
+            x[2 * ld + 1] = -INFINITY; /* a forbidden token */
         scalar()->xent(x, ld, target, T, V, 0.8f, logp, entropy, lse);
         for (int t = 0; t < T; t++) {
             double *xd = doubles_of(x + t * ld, V), h, want = log_sum_exp(xd, V, (double)0.8f, &h);
@@ -59,7 +63,8 @@ static void backward_is_the_gradient(void **state) {
     enum { T = 4, V = 37 };
     float *x = floats(T * V), lse[T], coef[T] = {0.5f, -2.0f, 0.0f, 1.0f};
     int32_t target[T] = {0, 36, 5, -1};
-    for (int j = 0; j < T * V; j++) x[j] *= 4.0f;
+    for (int j = 0; j < T * V; j++)
+        x[j] *= 4.0f;
     double *xd = doubles_of(x, T * V);
     scalar()->xent(x, V, target, T, V, 0.9f, NULL, NULL, lse);
     scalar()->xent_bwd(x, V, target, lse, coef, T, V, 0.9f);
@@ -68,7 +73,8 @@ static void backward_is_the_gradient(void **state) {
         check_gradient("xent", x + t * V, xd + t * V, V, weighted_logp, &c, 1e-5);
     }
     for (int j = 2 * V; j < T * V; j++)
-        if (x[j] != 0.0f) fail_msg("a row without target or coefficient has gradient %g", (double)x[j]);
+        if (x[j] != 0.0f)
+            fail_msg("a row without target or coefficient has gradient %g", (double)x[j]);
     free(x), free(xd);
 }
 
@@ -81,8 +87,10 @@ static void every_isa_has_the_bits_of_scalar(void **state) {
         size_t ld = (size_t)V + 1, n = T * ld;
         float *x = floats(n), coef[T] = {0.5f, -2.0f, 0.0f, 1.0f, 3.0f};
         int32_t target[T] = {0, V - 1, V / 2, -1, V / 3};
-        for (size_t j = 0; j < n; j++) x[j] *= 50.0f;
-        if (V > 3) x[1] = -INFINITY;
+        for (size_t j = 0; j < n; j++)
+            x[j] *= 50.0f;
+        if (V > 3)
+            x[1] = -INFINITY;
         float *want = copy_floats(x, n), out[3][T + 16] = {{0}};
         scalar()->xent(x, ld, target, T, V, 1.3f, out[0], out[1], out[2]);
         scalar()->xent_bwd(want, ld, target, out[2], coef, T, V, 1.3f);

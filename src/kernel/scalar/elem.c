@@ -2,7 +2,8 @@
 #include "kernel/scalar/scalar.h"
 
 void dt_scalar_swiglu(float *h, const float *g, const float *u, size_t n) {
-    for (size_t i = 0; i < n; i++) h[i] = (g[i] / (1.0f + dt_expf_inline(-g[i]))) * u[i];
+    for (size_t i = 0; i < n; i++)
+        h[i] = (g[i] / (1.0f + dt_expf_inline(-g[i]))) * u[i];
 }
 
 /* silu'(g) = s (1 + g (1 - s)) with s = 1 / (1 + exp(-g)). */
@@ -16,7 +17,8 @@ void dt_scalar_swiglu_bwd(float *dg, float *du, const float *dh, const float *g,
 }
 
 void dt_scalar_add(float *y, const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++) y[i] = y[i] + x[i];
+    for (size_t i = 0; i < n; i++)
+        y[i] = y[i] + x[i];
 }
 
 void dt_scalar_adamw(float *p, const float *g, float *m, float *v, size_t n, float gscale, float lr, float b1, float b2,
@@ -34,16 +36,20 @@ void dt_scalar_adamw(float *p, const float *g, float *m, float *v, size_t n, flo
 /* The product of two floats is exact in double, so fused or not makes no difference here. */
 double dt_scalar_sumsq(const float *x, size_t n) {
     double v[DT_LANES] = {0};
-    for (size_t i = 0; i < n; i++) v[i % DT_LANES] += (double)x[i] * (double)x[i];
+    for (size_t i = 0; i < n; i++)
+        v[i % DT_LANES] += (double)x[i] * (double)x[i];
     for (int w = DT_LANES / 2; w; w /= 2)
-        for (int l = 0; l < w; l++) v[l] = v[l] + v[l + w];
+        for (int l = 0; l < w; l++)
+            v[l] = v[l] + v[l + w];
     return v[0];
 }
 
 double dt_fma_burst_scalar(size_t n, float *sink) {
     float a[8] = {0};
     for (size_t i = 0; i < n; i++)
-        for (int l = 0; l < 8; l++) a[l] = fmaf(0.999f, a[l], 1e-3f);
-    for (int l = 0; l < 8; l++) *sink += a[l];
+        for (int l = 0; l < 8; l++)
+            a[l] = fmaf(0.999f, a[l], 1e-3f);
+    for (int l = 0; l < 8; l++)
+        *sink += a[l];
     return 16.0 * (double)n;
 }

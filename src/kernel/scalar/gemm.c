@@ -7,7 +7,8 @@ void dt_scalar_gemm_tile(float *c, size_t ldc, const float *a, size_t rsa, size_
         for (int n = p0 * DT_NR; n < p1 * DT_NR && n < N; n++) {
             const float *b = bp + (size_t)(n / DT_NR) * K * DT_NR + n % DT_NR;
             float s = accumulate ? c[m * ldc + n] : 0.0f;
-            for (int k = 0; k < K; k++) s = fmaf(a[m * rsa + k * csa], b[(size_t)k * DT_NR], s);
+            for (int k = 0; k < K; k++)
+                s = fmaf(a[m * rsa + k * csa], b[(size_t)k * DT_NR], s);
             c[m * ldc + n] = s;
         }
     }

@@ -6,10 +6,13 @@ void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const f
     for (int t = 0; t < T; t++) {
         const float *xr = x + t * ldx;
         float ss[DT_LANES] = {0};
-        for (int d = 0; d < D; d++) ss[d % DT_LANES] = fmaf(xr[d], xr[d], ss[d % DT_LANES]);
+        for (int d = 0; d < D; d++)
+            ss[d % DT_LANES] = fmaf(xr[d], xr[d], ss[d % DT_LANES]);
         float r = 1.0f / sqrtf(dt_fold_sum(ss) / (float)D + eps);
-        for (int d = 0; d < D; d++) y[t * ldy + d] = (xr[d] * r) * w[d];
-        if (inv) inv[t] = r;
+        for (int d = 0; d < D; d++)
+            y[t * ldy + d] = (xr[d] * r) * w[d];
+        if (inv)
+            inv[t] = r;
     }
 }
 
@@ -20,7 +23,8 @@ void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, s
     for (int t = 0; t < T; t++) {
         const float *xr = x + t * ldx, *gr = dy + t * lddy;
         float *out = dx + t * lddx, r = inv[t], dot[DT_LANES] = {0};
-        for (int d = 0; d < D; d++) dot[d % DT_LANES] = fmaf(gr[d] * w[d], xr[d], dot[d % DT_LANES]);
+        for (int d = 0; d < D; d++)
+            dot[d % DT_LANES] = fmaf(gr[d] * w[d], xr[d], dot[d % DT_LANES]);
         float c = -(dt_fold_sum(dot) * (r * r * r) / (float)D);
         for (int d = 0; d < D; d++) {
             float v = fmaf(c, xr[d], (gr[d] * w[d]) * r);

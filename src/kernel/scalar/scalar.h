@@ -8,13 +8,15 @@
 /* Folds 16 lanes: l += l+8, l+4, l+2, l+1. */
 static inline float dt_fold_sum(float v[DT_LANES]) {
     for (int w = DT_LANES / 2; w; w /= 2)
-        for (int l = 0; l < w; l++) v[l] = v[l] + v[l + w];
+        for (int l = 0; l < w; l++)
+            v[l] = v[l] + v[l + w];
     return v[0];
 }
 
 static inline float dt_fold_max(float v[DT_LANES]) {
     for (int w = DT_LANES / 2; w; w /= 2)
-        for (int l = 0; l < w; l++) v[l] = v[l + w] > v[l] ? v[l + w] : v[l];
+        for (int l = 0; l < w; l++)
+            v[l] = v[l + w] > v[l] ? v[l + w] : v[l];
     return v[0];
 }
 

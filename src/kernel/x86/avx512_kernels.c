@@ -3,14 +3,13 @@
 
 #include <string.h>
 
-/* Order matters: later bodies use helpers of earlier ones. */
+#include "kernel/x86/body_attn.h"
+#include "kernel/x86/body_elem.h"
 #include "kernel/x86/body_exp.h"
 #include "kernel/x86/body_fma.h"
 #include "kernel/x86/body_gemm.h"
 #include "kernel/x86/body_rows.h"
-#include "kernel/x86/body_elem.h"
 #include "kernel/x86/body_xent.h"
-#include "kernel/x86/body_attn.h"
 
 void dt_kernels_fill_avx512(dt_kernels *t) {
     *t = (dt_kernels){

@@ -3,6 +3,11 @@
  *   mix:    c[r] += sum over j of w[r,j] * x[j], lanes over e, chains over j.
  * The forward pass is scores, softmax, mix over V. The backward pass is scores twice (q k and d_o v), then mix for
  * dq (over k), dk (over q) and dv (over d_o). Each element is the one chain that scalar/attn.c spells out. */
+#ifndef DT_KERNEL_BODY_ATTN_H
+#define DT_KERNEL_BODY_ATTN_H
+
+#include "kernel/x86/body_elem.h"
+#include "kernel/x86/body_exp.h"
 
 /* s[r*lds + 16*page + lane] = (chain over e of q[r][e] * k[page][e][lane]) * scale. */
 V16_INLINE void scores_block(int rows, int pages, const float *q, size_t ldq, const float *const *k, size_t E,
@@ -11,24 +16,28 @@ V16_INLINE void scores_block(int rows, int pages, const float *q, size_t ldq, co
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
-        for (int p = 0; p < pages; p++) acc[r][p] = v_zero();
+        for (int p = 0; p < pages; p++)
+            acc[r][p] = v_zero();
     }
     for (size_t e = 0; e < E; e++) {
         v16 kv[ATTN_PAGES];
 #pragma GCC unroll 4
-        for (int p = 0; p < pages; p++) kv[p] = v_load(k[p] + e * 16);
+        for (int p = 0; p < pages; p++)
+            kv[p] = v_load(k[p] + e * 16);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             v16 qv = v_set(q[r * ldq + e]);
 #pragma GCC unroll 4
-            for (int p = 0; p < pages; p++) acc[r][p] = v_fma(qv, kv[p], acc[r][p]);
+            for (int p = 0; p < pages; p++)
+                acc[r][p] = v_fma(qv, kv[p], acc[r][p]);
         }
     }
     v16 sv = v_set(scale);
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
-        for (int p = 0; p < pages; p++) v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
+        for (int p = 0; p < pages; p++)
+            v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
     }
 }
 
@@ -42,24 +51,29 @@ V16_INLINE void mix_block(int rows, int vecs, float *c, size_t ldc, const float 
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
-            if (!from_c) acc[r][v] = v_zero();
-            else acc[r][v] = last == 16 ? v_load(c + r * ldc + e0 + v * 16) : v_load_n(c + r * ldc + e0, last);
+            if (!from_c)
+                acc[r][v] = v_zero();
+            else
+                acc[r][v] = last == 16 ? v_load(c + r * ldc + e0 + v * 16) : v_load_n(c + r * ldc + e0, last);
         }
     }
     while (j0 < j1) {
         size_t end = pages ? (j0 / 16 + 1) * 16 : j1;
-        if (end > j1) end = j1;
+        if (end > j1)
+            end = j1;
         const float *row = (pages ? pages[j0 / 16] + j0 % 16 * ldx : x + j0 * ldx) + e0;
         const float *wj = w + j0 * wcs;
         for (; j0 < end; j0++, row += ldx, wj += wcs) {
             v16 xv[ATTN_VECS];
 #pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++) xv[v] = last == 16 ? v_load(row + v * 16) : v_load_n(row, last);
+            for (int v = 0; v < vecs; v++)
+                xv[v] = last == 16 ? v_load(row + v * 16) : v_load_n(row, last);
 #pragma GCC unroll 6
             for (int r = 0; r < rows; r++) {
                 v16 wv = v_set(wj[r * wrs]);
 #pragma GCC unroll 4
-                for (int v = 0; v < vecs; v++) acc[r][v] = v_fma(wv, xv[v], acc[r][v]);
+                for (int v = 0; v < vecs; v++)
+                    acc[r][v] = v_fma(wv, xv[v], acc[r][v]);
             }
         }
     }
@@ -67,8 +81,10 @@ V16_INLINE void mix_block(int rows, int vecs, float *c, size_t ldc, const float 
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
-            if (last == 16) v_store(c + r * ldc + e0 + v * 16, acc[r][v]);
-            else v_store_n(c + r * ldc + e0, acc[r][v], last);
+            if (last == 16)
+                v_store(c + r * ldc + e0 + v * 16, acc[r][v]);
+            else
+                v_store_n(c + r * ldc + e0, acc[r][v], last);
         }
     }
 }
@@ -88,11 +104,15 @@ V16_INLINE void mix_rows(int rows, int max_vecs, const mix_args *m) {
 #define MIX(V, LAST)                                                                                                   \
     mix_block(rows, V, m->c, m->ldc, m->w, m->wrs, m->wcs, m->pages, m->x, m->ldx, e, m->j0, m->j1, LAST, m->from_c)
     if (max_vecs >= 4)
-        for (; e + 64 <= m->E; e += 64) MIX(4, 16);
+        for (; e + 64 <= m->E; e += 64)
+            MIX(4, 16);
     if (max_vecs >= 2)
-        for (; e + 32 <= m->E; e += 32) MIX(2, 16);
-    for (; e + 16 <= m->E; e += 16) MIX(1, 16);
-    if (e < m->E) MIX(1, m->E - e);
+        for (; e + 32 <= m->E; e += 32)
+            MIX(2, 16);
+    for (; e + 16 <= m->E; e += 16)
+        MIX(1, 16);
+    if (e < m->E)
+        MIX(1, m->E - e);
 #undef MIX
 }
 
@@ -100,10 +120,13 @@ V16_INLINE void scores_rows(int rows, int max_pages, const float *q, size_t ldq,
                             size_t E, float scale, float *s, size_t lds) {
     size_t p = 0;
     if (max_pages >= 4)
-        for (; p + 4 <= n_pages; p += 4) scores_block(rows, 4, q, ldq, k + p, E, scale, s + p * 16, lds);
+        for (; p + 4 <= n_pages; p += 4)
+            scores_block(rows, 4, q, ldq, k + p, E, scale, s + p * 16, lds);
     if (max_pages >= 2)
-        for (; p + 2 <= n_pages; p += 2) scores_block(rows, 2, q, ldq, k + p, E, scale, s + p * 16, lds);
-    for (; p < n_pages; p++) scores_block(rows, 1, q, ldq, k + p, E, scale, s + p * 16, lds);
+        for (; p + 2 <= n_pages; p += 2)
+            scores_block(rows, 2, q, ldq, k + p, E, scale, s + p * 16, lds);
+    for (; p < n_pages; p++)
+        scores_block(rows, 1, q, ldq, k + p, E, scale, s + p * 16, lds);
 }
 
 #define ATTN_INSTANCES(R)                                                                                              \
@@ -130,11 +153,13 @@ static const scores_fn scores[ATTN_ROWS + 1] = {NULL, scores_1, scores_2, scores
 /* Rows that end at different j: together up to the shortest, then each alone. end[r] is row r's own j1. */
 static void mix_ragged(int rows, mix_args m, const size_t *end) {
     size_t common = end[0];
-    for (int r = 1; r < rows; r++) common = end[r] < common ? end[r] : common;
+    for (int r = 1; r < rows; r++)
+        common = end[r] < common ? end[r] : common;
     m.j1 = common;
     mix[rows](&m);
     for (int r = 0; r < rows; r++) {
-        if (end[r] == common) continue;
+        if (end[r] == common)
+            continue;
         mix_args one = m;
         one.c += r * m.ldc;
         one.w += r * m.wrs;
@@ -149,8 +174,10 @@ static void mix_ragged(int rows, mix_args m, const size_t *end) {
 static void softmax_row(float *s, size_t n, float *max_out, float *sum_out) {
     size_t full = n & ~(size_t)15, tail = n - full;
     v16 top = v_set(-INFINITY), sum = v_zero();
-    for (size_t j = 0; j < full; j += 16) top = v_max(v_load(s + j), top);
-    if (tail) top = v_max(v_keep_n(v_load(s + full), tail, -INFINITY), top);
+    for (size_t j = 0; j < full; j += 16)
+        top = v_max(v_load(s + j), top);
+    if (tail)
+        top = v_max(v_keep_n(v_load(s + full), tail, -INFINITY), top);
     float mx = v_fold_max(top);
     v16 mv = v_set(mx);
     for (size_t j = 0; j < full; j += 16) {
@@ -183,19 +210,24 @@ static void attend_rows(const dt_attn *a, int i0, int rows, size_t lds) {
     scores[rows](a->q + i0 * a->ldq, a->ldq, a->k, (longest + 15) / 16, E, a->scale, s, lds);
 
     float mx[ATTN_ROWS], z[ATTN_ROWS];
-    for (int r = 0; r < rows; r++) softmax_row(s + r * lds, end[r], &mx[r], &z[r]);
-    mix_ragged(rows,
-               (mix_args){.c = o, .ldc = a->ldo, .w = s, .wrs = lds, .wcs = 1, .pages = a->v, .ldx = E, .E = E}, end);
+    for (int r = 0; r < rows; r++)
+        softmax_row(s + r * lds, end[r], &mx[r], &z[r]);
+    mix_ragged(rows, (mix_args){.c = o, .ldc = a->ldo, .w = s, .wrs = lds, .wcs = 1, .pages = a->v, .ldx = E, .E = E},
+               end);
     for (int r = 0; r < rows; r++) {
-        if (end[r]) divide_row(o + r * a->ldo, E, z[r]);
-        if (a->max_out) a->max_out[i0 + r] = mx[r];
-        if (a->sum_out) a->sum_out[i0 + r] = z[r];
+        if (end[r])
+            divide_row(o + r * a->ldo, E, z[r]);
+        if (a->max_out)
+            a->max_out[i0 + r] = mx[r];
+        if (a->sum_out)
+            a->sum_out[i0 + r] = z[r];
     }
 }
 
 static void attn(const dt_attn *a) {
     int longest = 0;
-    for (int i = 0; i < a->nq; i++) longest = a->n_keys[i] > longest ? a->n_keys[i] : longest;
+    for (int i = 0; i < a->nq; i++)
+        longest = a->n_keys[i] > longest ? a->n_keys[i] : longest;
     size_t lds = ((size_t)longest + 15) / 16 * 16;
     for (int i = 0; i < a->nq; i += ATTN_ROWS)
         attend_rows(a, i, a->nq - i < ATTN_ROWS ? a->nq - i : ATTN_ROWS, lds);
@@ -206,7 +238,8 @@ static void to_pages(float *out, const float *x, size_t ldx, size_t T, size_t E)
     for (size_t j0 = 0; j0 < T; j0 += 16, out += 16 * E) {
         for (size_t l = 0; l < 16; l++) {
             const float *row = x + (j0 + l) * ldx;
-            for (size_t e = 0; e < E; e++) out[e * 16 + l] = j0 + l < T ? row[e] : 0.0f;
+            for (size_t e = 0; e < E; e++)
+                out[e * 16 + l] = j0 + l < T ? row[e] : 0.0f;
         }
     }
 }
@@ -233,15 +266,25 @@ static void bwd_keys(float *out, size_t ld, const float *w, size_t lds, const fl
     for (size_t j = 0; j < i1; j += ATTN_ROWS) {
         int rows = i1 - j < ATTN_ROWS ? (int)(i1 - j) : ATTN_ROWS;
         size_t all = j + rows - 1 > i0 ? j + rows - 1 : i0; /* from this row on all keys of the block are seen */
-        mix_args m = {.c = out + j * ld, .ldc = ld, .w = w + j, .wrs = 1, .wcs = lds, .x = x + i0 * ldx, .ldx = ldx,
-                      .E = E, .j0 = all - i0, .j1 = i1 - i0, .from_c = true};
+        mix_args m = {.c = out + j * ld,
+                      .ldc = ld,
+                      .w = w + j,
+                      .wrs = 1,
+                      .wcs = lds,
+                      .x = x + i0 * ldx,
+                      .ldx = ldx,
+                      .E = E,
+                      .j0 = all - i0,
+                      .j1 = i1 - i0,
+                      .from_c = true};
         for (size_t r = 0; r + 1 < (size_t)rows; r++) {
             mix_args one = m;
             one.c += r * ld;
             one.w += r;
             one.j0 = j + r > i0 ? j + r - i0 : 0;
             one.j1 = all - i0;
-            if (one.j0 < one.j1) mix_1(&one);
+            if (one.j0 < one.j1)
+                mix_1(&one);
         }
         mix[rows](&m);
     }
@@ -263,7 +306,8 @@ static void attn_bwd(const dt_attn_bwd *a) {
             for (size_t page = 0; page * 16 < i + rows; page += ATTN_PAGES) {
                 const float *ks[ATTN_PAGES], *vs[ATTN_PAGES];
                 size_t n = (i + rows + 15) / 16 - page;
-                if (n > ATTN_PAGES) n = ATTN_PAGES;
+                if (n > ATTN_PAGES)
+                    n = ATTN_PAGES;
                 for (size_t l = 0; l < n; l++) {
                     ks[l] = k_pages + (page + l) * 16 * E;
                     vs[l] = v_pages + (page + l) * 16 * E;
@@ -277,11 +321,19 @@ static void attn_bwd(const dt_attn_bwd *a) {
                 bwd_row(pi + r * lds, di + r * lds, end[r], a->mx[i + r], a->z[i + r], c, a->scale);
             }
             mix_ragged(rows,
-                       (mix_args){.c = a->dq + i * a->lddq, .ldc = a->lddq, .w = di, .wrs = lds, .wcs = 1, .x = a->k,
-                                  .ldx = a->ldkv, .E = E},
+                       (mix_args){.c = a->dq + i * a->lddq,
+                                  .ldc = a->lddq,
+                                  .w = di,
+                                  .wrs = lds,
+                                  .wcs = 1,
+                                  .x = a->k,
+                                  .ldx = a->ldkv,
+                                  .E = E},
                        end);
         }
         bwd_keys(a->dk, a->lddkv, ds, lds, a->q, a->ldq, E, i0, i1);
         bwd_keys(a->dv, a->lddkv, p, lds, a->d_o, a->ldo, E, i0, i1);
     }
 }
+
+#endif

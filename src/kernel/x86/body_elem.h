@@ -1,12 +1,18 @@
 /* Elementwise operations on vectors; the formulas of scalar/elem.c. Each is written once for a block of up to
  * 16 elements and run over full blocks, then over the tail. */
+#ifndef DT_KERNEL_BODY_ELEM_H
+#define DT_KERNEL_BODY_ELEM_H
+
+#include "kernel/x86/body_exp.h"
 
 V16_INLINE v16 get(const float *p, size_t n) {
     return n == 16 ? v_load(p) : v_load_n(p, n);
 }
 V16_INLINE void put(float *p, v16 a, size_t n) {
-    if (n == 16) v_store(p, a);
-    else v_store_n(p, a, n);
+    if (n == 16)
+        v_store(p, a);
+    else
+        v_store_n(p, a, n);
 }
 
 /* Runs STEP (which uses i and the block length b) over n elements. */
@@ -18,7 +24,7 @@ V16_INLINE void put(float *p, v16 a, size_t n) {
             STEP                                                                                                       \
         }                                                                                                              \
         if (i < (n)) {                                                                                                 \
-            size_t b = (n) - i;                                                                                        \
+            size_t b = (n)-i;                                                                                          \
             STEP                                                                                                       \
         }                                                                                                              \
     } while (0)
@@ -70,6 +76,9 @@ static double sumsq(const float *x, size_t n) {
     FOR_BLOCKS(n, s = d_add_squares(s, get(x + i, b)););
     d_store(v, s);
     for (int w = DT_LANES / 2; w; w /= 2)
-        for (int l = 0; l < w; l++) v[l] = v[l] + v[l + w];
+        for (int l = 0; l < w; l++)
+            v[l] = v[l] + v[l + w];
     return v[0];
 }
+
+#endif

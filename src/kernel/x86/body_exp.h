@@ -1,4 +1,7 @@
 /* dt_expf on 16 lanes: the very steps of expf.h, so the very bits. */
+#ifndef DT_KERNEL_BODY_EXP_H
+#define DT_KERNEL_BODY_EXP_H
+
 V16_INLINE v16 v_exp(v16 x) {
     x = v_min(v_set(DT_EXP_HI), x); /* constant first: a NaN in x goes through */
     x = v_max(v_set(DT_EXP_LO), x);
@@ -18,3 +21,5 @@ V16_INLINE v16 v_exp(v16 x) {
     v_exp_scales(t, &s1, &s2);
     return v_mul(v_mul(p, s1), s2);
 }
+
+#endif

@@ -3,11 +3,14 @@
  * A block of A (up to BLOCK_M rows, BLOCK_K of k) is copied to a small buffer, so that any strides of A run
  * alike and rows a power of two apart do not fall on the same cache lines. Then each panel of B, while it is
  * in the nearest cache, meets all rows of the block. Between blocks of k the chain rests in C: no bit changes. */
+#ifndef DT_KERNEL_BODY_GEMM_H
+#define DT_KERNEL_BODY_GEMM_H
+
 #define PANEL_COLS (DT_NR / 16)
 #define BLOCK_M 144
 #define BLOCK_K 256
-#define AHEAD_M 4  /* rows of A fetched ahead of the copy */
-#define AHEAD_K 24 /* rows of B fetched ahead of their use */
+#define AHEAD_M 4               /* rows of A fetched ahead of the copy */
+#define AHEAD_K 24              /* rows of B fetched ahead of their use */
 #define ROW_STEP (BLOCK_K + 16) /* floats between rows of the copy when k is contiguous in A */
 
 static _Thread_local float a_block[BLOCK_M * ROW_STEP] __attribute__((aligned(64)));
@@ -20,29 +23,36 @@ V16_INLINE void micro(int rows, int cols, float *c, size_t ldc, const float *a, 
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++) {
 #pragma GCC unroll 2
-        for (int n = 0; n < cols; n++) __builtin_prefetch((const char *)(c + (m + rows) * ldc + n * 16), 1);
+        for (int n = 0; n < cols; n++)
+            __builtin_prefetch((const char *)(c + (m + rows) * ldc + n * 16), 1);
     }
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++) {
 #pragma GCC unroll 2
         for (int n = 0; n < cols; n++) {
             size_t left = width > (size_t)n * 16 ? width - (size_t)n * 16 : 0;
-            if (!from_c) acc[m][n] = v_zero();
-            else if (left >= 16) acc[m][n] = v_load(c + m * ldc + n * 16);
-            else acc[m][n] = v_load_n(c + m * ldc + n * 16, left);
+            if (!from_c)
+                acc[m][n] = v_zero();
+            else if (left >= 16)
+                acc[m][n] = v_load(c + m * ldc + n * 16);
+            else
+                acc[m][n] = v_load_n(c + m * ldc + n * 16, left);
         }
     }
     for (int k = 0; k < K; k++) {
         v16 bv[PANEL_COLS];
 #pragma GCC unroll 2
-        for (int n = 0; n < cols; n++) bv[n] = v_load(b + n * 16);
+        for (int n = 0; n < cols; n++)
+            bv[n] = v_load(b + n * 16);
 #pragma GCC unroll 2
-        for (int n = 0; n < cols; n++) __builtin_prefetch((const char *)(b + AHEAD_K * DT_NR + n * 16));
+        for (int n = 0; n < cols; n++)
+            __builtin_prefetch((const char *)(b + AHEAD_K * DT_NR + n * 16));
 #pragma GCC unroll 16
         for (int m = 0; m < rows; m++) {
             v16 av = v_set(a[m * rs]);
 #pragma GCC unroll 2
-            for (int n = 0; n < cols; n++) acc[m][n] = v_fma(av, bv[n], acc[m][n]);
+            for (int n = 0; n < cols; n++)
+                acc[m][n] = v_fma(av, bv[n], acc[m][n]);
         }
         a += cs;
         b += DT_NR;
@@ -52,19 +62,23 @@ V16_INLINE void micro(int rows, int cols, float *c, size_t ldc, const float *a, 
 #pragma GCC unroll 2
         for (int n = 0; n < cols; n++) {
             size_t left = width > (size_t)n * 16 ? width - (size_t)n * 16 : 0;
-            if (left >= 16) v_store(c + m * ldc + n * 16, acc[m][n]);
-            else if (left) v_store_n(c + m * ldc + n * 16, acc[m][n], left);
+            if (left >= 16)
+                v_store(c + m * ldc + n * 16, acc[m][n]);
+            else if (left)
+                v_store_n(c + m * ldc + n * 16, acc[m][n], left);
         }
     }
 }
 
 /* One function for each number of rows and each layout of the copy, so that all strides are constants. */
-#define MICRO(R)                                                                                                        \
-    static void micro_rows_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width, bool from_c) { \
-        micro(R, GEMM_COLS, c, ldc, a, ROW_STEP, 1, b, K, width, from_c);                                               \
-    }                                                                                                                   \
-    static void micro_cols_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width, bool from_c) { \
-        micro(R, GEMM_COLS, c, ldc, a, 1, GEMM_ROWS, b, K, width, from_c);                                              \
+#define MICRO(R)                                                                                                       \
+    static void micro_rows_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width,              \
+                               bool from_c) {                                                                          \
+        micro(R, GEMM_COLS, c, ldc, a, ROW_STEP, 1, b, K, width, from_c);                                              \
+    }                                                                                                                  \
+    static void micro_cols_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width,              \
+                               bool from_c) {                                                                          \
+        micro(R, GEMM_COLS, c, ldc, a, 1, GEMM_ROWS, b, K, width, from_c);                                             \
     }
 MICRO(1)
 MICRO(2)
@@ -83,9 +97,10 @@ MICRO(12)
 
 #if GEMM_COLS < PANEL_COLS
 /* A few rows alone, as in decoding: whole panels, so that B streams through once. */
-#define MICRO_WIDE(R)                                                                                                   \
-    static void micro_wide_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width, bool from_c) { \
-        micro(R, PANEL_COLS, c, ldc, a, ROW_STEP, 1, b, K, width, from_c);                                              \
+#define MICRO_WIDE(R)                                                                                                  \
+    static void micro_wide_##R(float *c, size_t ldc, const float *a, const float *b, int K, size_t width,              \
+                               bool from_c) {                                                                          \
+        micro(R, PANEL_COLS, c, ldc, a, ROW_STEP, 1, b, K, width, from_c);                                             \
     }
 MICRO_WIDE(1)
 MICRO_WIDE(2)
@@ -102,9 +117,9 @@ static const micro_fn micro_wide[GEMM_WIDE_ROWS] = {micro_wide_1, micro_wide_2, 
 static const micro_fn micro_fns[2][GEMM_ROWS] = {
 #if GEMM_ROWS == 12
     {micro_rows_1, micro_rows_2, micro_rows_3, micro_rows_4, micro_rows_5, micro_rows_6, micro_rows_7, micro_rows_8,
-     micro_rows_9, micro_rows_10, micro_rows_11, micro_rows_12},
+                       micro_rows_9, micro_rows_10, micro_rows_11, micro_rows_12},
     {micro_cols_1, micro_cols_2, micro_cols_3, micro_cols_4, micro_cols_5, micro_cols_6, micro_cols_7, micro_cols_8,
-     micro_cols_9, micro_cols_10, micro_cols_11, micro_cols_12},
+                       micro_cols_9, micro_cols_10, micro_cols_11, micro_cols_12},
 #else
     {micro_rows_1, micro_rows_2, micro_rows_3, micro_rows_4, micro_rows_5, micro_rows_6},
     {micro_cols_1, micro_cols_2, micro_cols_3, micro_cols_4, micro_cols_5, micro_cols_6},
@@ -120,8 +135,10 @@ static void copy_block(const float *a, size_t rsa, size_t csa, int M, int K, boo
             const float *from = a + k * csa;
             float *to = a_block + (size_t)k * GEMM_ROWS;
             int m = 0;
-            for (; m < whole; m += GEMM_ROWS) memcpy(to + (size_t)m * ROW_STEP, from + m, GEMM_ROWS * sizeof *a);
-            for (int r = 0; m + r < M; r++) to[(size_t)m * ROW_STEP + r] = from[m + r];
+            for (; m < whole; m += GEMM_ROWS)
+                memcpy(to + (size_t)m * ROW_STEP, from + m, GEMM_ROWS * sizeof *a);
+            for (int r = 0; m + r < M; r++)
+                to[(size_t)m * ROW_STEP + r] = from[m + r];
         }
     } else if (csa == 1) {
         for (int m = 0; m < M; m++) {
@@ -131,7 +148,8 @@ static void copy_block(const float *a, size_t rsa, size_t csa, int M, int K, boo
         }
     } else {
         for (int m = 0; m < M; m++)
-            for (int k = 0; k < K; k++) a_block[(size_t)m * ROW_STEP + k] = a[m * rsa + k * csa];
+            for (int k = 0; k < K; k++)
+                a_block[(size_t)m * ROW_STEP + k] = a[m * rsa + k * csa];
     }
 }
 
@@ -148,7 +166,8 @@ static void gemm_block(float *c, size_t ldc, const float *bp, int N, int K, int 
 #endif
         for (int h = 0; h < DT_NR; h += GEMM_COLS * 16) {
             size_t n0 = (size_t)p * DT_NR + h;
-            if (n0 >= (size_t)N) break;
+            if (n0 >= (size_t)N)
+                break;
             for (int m = 0; m < M; m += GEMM_ROWS) {
                 int rows = M - m < GEMM_ROWS ? M - m : GEMM_ROWS;
                 micro_fns[by_k][rows - 1](c + m * ldc + n0, ldc, a_block + (size_t)m * ROW_STEP, b + h, Kb,
@@ -171,3 +190,5 @@ static void gemm_tile(float *c, size_t ldc, const float *a, size_t rsa, size_t c
         } while (k < K);
     }
 }
+
+#endif

@@ -1,5 +1,7 @@
 /* RMS norm and rotary positions on vectors; the loops of scalar/rows.c, 16 elements at a time.
  * A tail is loaded with zeros, which add nothing to a sum that started at +0. */
+#ifndef DT_KERNEL_BODY_ROWS_H
+#define DT_KERNEL_BODY_ROWS_H
 
 static void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float *inv, int T, int D,
                     float eps) {
@@ -18,10 +20,12 @@ static void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const floa
         }
         float r = 1.0f / sqrtf(v_fold_sum(ss) / (float)D + eps);
         v16 rv = v_set(r);
-        for (size_t d = 0; d < full; d += 16) v_store(yr + d, v_mul(v_mul(v_load(xr + d), rv), v_load(w + d)));
+        for (size_t d = 0; d < full; d += 16)
+            v_store(yr + d, v_mul(v_mul(v_load(xr + d), rv), v_load(w + d)));
         if (tail)
             v_store_n(yr + full, v_mul(v_mul(v_load_n(xr + full, tail), rv), v_load_n(w + full, tail)), tail);
-        if (inv) inv[t] = r;
+        if (inv)
+            inv[t] = r;
     }
 }
 
@@ -32,7 +36,8 @@ static void rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, size
         const float *xr = x + t * ldx, *gr = dy + t * lddy;
         float *out = dx + t * lddx, r = inv[t];
         v16 dot = v_zero(), rv = v_set(r);
-        for (size_t d = 0; d < full; d += 16) dot = v_fma(v_mul(v_load(gr + d), v_load(w + d)), v_load(xr + d), dot);
+        for (size_t d = 0; d < full; d += 16)
+            dot = v_fma(v_mul(v_load(gr + d), v_load(w + d)), v_load(xr + d), dot);
         if (tail)
             dot = v_fma(v_mul(v_load_n(gr + full, tail), v_load_n(w + full, tail)), v_load_n(xr + full, tail), dot);
         v16 c = v_set(-(v_fold_sum(dot) * (r * r * r) / (float)D));
@@ -70,3 +75,5 @@ static void rope(float *x, size_t ld, int T, int n, int E, const int *pos, const
         }
     }
 }
+
+#endif

@@ -129,16 +129,20 @@ typedef struct {
 
 V16_INLINE d16 d_zero(void) {
     __m256d z = _mm256_setzero_pd();
-    return (d16){{z, z, z, z}};
+    return (d16){
+        {z, z, z, z}
+    };
 }
 V16_INLINE d16 d_add_squares(d16 s, v16 x) {
     __m256d d[4] = {_mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
                     _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
-    for (int i = 0; i < 4; i++) s.v[i] = _mm256_fmadd_pd(d[i], d[i], s.v[i]);
+    for (int i = 0; i < 4; i++)
+        s.v[i] = _mm256_fmadd_pd(d[i], d[i], s.v[i]);
     return s;
 }
 V16_INLINE void d_store(double *p, d16 s) {
-    for (int i = 0; i < 4; i++) _mm256_storeu_pd(p + 4 * i, s.v[i]);
+    for (int i = 0; i < 4; i++)
+        _mm256_storeu_pd(p + 4 * i, s.v[i]);
 }
 
 #endif
