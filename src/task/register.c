@@ -3,7 +3,8 @@
  *   f? l=n+6 k=p+1 i=3 f=l+6 j=p+3 p=i+1 n=p-3
  *
  * Path f -> l -> n -> p -> i: each is the next plus or minus 1..6, the root is a digit; distractors are digits or defined
- * over any earlier name. The chain goes back from the asked name and carries one offset, so each written piece is one
+ * over the asked name or an earlier distractor. No name is used in two definitions: where one is, what follows a name has
+ * to be found by two tokens and not by one, which small models learn far slower. The chain goes back from the asked name and carries one offset, so each written piece is one
  * look-up away from what stands before it:
  *   first step  [P want f:][R  f=l+6][W  so][S  f=]                l+6 [W .]
  *   later step  [P  need l:][R  l=n+6][W  so][S  f=l+6=n+6+6=]     n+5 [W .]
@@ -40,6 +41,19 @@ static int draw_step(dt_rng *r) {
     return dt_rng_below(r, 2) ? k : -k;
 }
 
+/* A name for distractor i to be defined over: the asked one or an earlier distractor, and free; there always is one. */
+static char draw_parent(dt_rng *r, const problem *q, int i) {
+    char free_name[1 + MAX_EXTRA];
+    uint32_t n = 0;
+    for (int c = 0; c < i; c++) {
+        bool used = c > 0 && c <= q->depth; /* the path's own */
+        for (int d = q->depth + 1; d < i; d++)
+            used = used || q->d[d].of == q->d[c].name;
+        if (!used) free_name[n++] = q->d[c].name;
+    }
+    return free_name[dt_rng_below(r, n)];
+}
+
 static void draw_problem(dt_rng *r, int depth, int extra, problem *q) {
     int name[N_NAMES];
     for (int i = 0; i < N_NAMES; i++)
@@ -53,7 +67,7 @@ static void draw_problem(dt_rng *r, int depth, int extra, problem *q) {
         if (i < depth)
             d->of = (char)('a' + name[i + 1]);
         else if (!digit)
-            d->of = q->d[dt_rng_below(r, (uint32_t)i)].name;
+            d->of = draw_parent(r, q, i);
         d->k = digit ? (int)dt_rng_below(r, MOD) : draw_step(r);
         q->order[i] = i;
     }

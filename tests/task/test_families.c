@@ -88,6 +88,25 @@ static void answers_hold(void **state) {
     }
 }
 
+/* A name that stands on two right-hand sides makes the look-ups of a chain ambiguous by one token. */
+static void registers_are_used_once(void **state) {
+    (void)state;
+    duet_err err = {{0}};
+    duet_task *t = open_task("register", "distract=4..6");
+    for (uint64_t i = 0; i < 1000; i++) {
+        duet_example e;
+        bool used[128] = {false};
+        assert_int_equal(duet_task_example(t, DUET_SPLIT_TRAIN, 5, i, &e, &err), DUET_OK);
+        for (const char *p = strchr(e.question, '='); p; p = strchr(p + 1, '=')) {
+            if (p[1] < 'a') continue;
+            if (used[(int)p[1]]) fail_msg("%s: %c is used twice", e.question, p[1]);
+            used[(int)p[1]] = true;
+        }
+        duet_example_clear(&e);
+    }
+    duet_task_close(t);
+}
+
 static int by_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -196,7 +215,7 @@ static void texts_fit_their_tokenizer(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(answers_hold), cmocka_unit_test(splits_are_disjoint), cmocka_unit_test(golden_lines),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(answers_hold), cmocka_unit_test(registers_are_used_once), cmocka_unit_test(splits_are_disjoint), cmocka_unit_test(golden_lines),
                                        cmocka_unit_test(bad_settings_are_named), cmocka_unit_test(texts_fit_their_tokenizer)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
