@@ -61,10 +61,6 @@ static duet_status prepare(const duet_engine *e, duet_gen_request *r, dt_job *jo
     q->lead = -1;
     q->eos = r->eos_ids ? r->eos_ids : m->gen.n_eos > 0 ? m->gen.eos_ids : m->cfg.eos_ids;
     q->n_eos = r->eos_ids ? r->n_eos : (size_t)(m->gen.n_eos > 0 ? m->gen.n_eos : m->cfg.n_eos);
-    for (int i = 0; i < q->n; i++) {
-        r->out[i] = (duet_generation){.stop = DUET_STOP_LENGTH};
-    }
-    r->usage = (duet_usage){0};
     if (q->limit == 0) {
         return DUET_OK; /* done before it began: the worker never sees it */
     }
@@ -102,6 +98,12 @@ duet_status duet_engine_generate(duet_engine *e, duet_gen_request *reqs, size_t 
                                  duet_err *err) {
     dt_job job = {.n_reqs = n_reqs, .cancel = cancel, .t_submit = dt_now()};
 
+    for (size_t i = 0; i < n_reqs; i++) { /* before anything can fail: the caller clears them in any case */
+        reqs[i].usage = (duet_usage){0};
+        for (int j = 0; j < (reqs[i].n == 0 ? 1 : reqs[i].n); j++) {
+            reqs[i].out[j] = (duet_generation){.stop = DUET_STOP_LENGTH};
+        }
+    }
     duet_status st = check_all(e, reqs, n_reqs, err);
     if (st || n_reqs == 0) {
         return st;

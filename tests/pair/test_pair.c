@@ -449,6 +449,50 @@ static void test_raw_handoff_is_the_references(void **state) {
     close_stage(&s);
 }
 
+/* The worked example of duet-algorithm, section 2, with Qwen3's tokenizer. */
+static void test_raw_handoff_in_qwen3_ids(void **state) {
+    (void)state;
+    static const int32_t want[] = {872,    198, 3838, 374, 220, 17,  10,  18, 5267, 77091, 198,
+                                   151667, 198, 17,   10,  18,  374, 220, 20, 624,  151668};
+    char dir[64], command[1024];
+    duet_tokenizer *qwen = NULL;
+    temp_dir(dir);
+    snprintf(command, sizeof command,
+             "for f in tokenizer tokenizer_config; do gzip -dc '%s/golden/tokenizers/qwen3/'$f.json.gz > '%s'/$f.json "
+             "2>/dev/null || exit 1; done",
+             DUET_SHARED, dir);
+    if (system(command) != 0) {
+        print_message("skipped: %s/golden/tokenizers/qwen3 is not here\n", DUET_SHARED);
+        assert_int_equal(dt_remove_tree(dir, NULL), DUET_OK);
+        return;
+    }
+    assert_int_equal(duet_tokenizer_open(dir, &qwen, NULL), DUET_OK);
+    part m = {.reply = "5"};
+    duet_backend *b = NULL;
+    duet_pair *p = NULL;
+    duet_ids signal = encode(qwen, "2+3 is 5.");
+    assert_int_equal(duet_backend_scripted(qwen, play, &m, &b, NULL), DUET_OK);
+    assert_int_equal(duet_pair_create(NULL, b, &(duet_pair_options){.handoff_raw = true}, &p, NULL), DUET_OK);
+    duet_pair_request r = {.question = "What is 2+3?",
+                           .n_question = 12,
+                           .mode = DUET_MODE_DUET,
+                           .answer_budget = 3,
+                           .signal = signal.v,
+                           .n_signal = signal.n};
+    assert_int_equal(duet_pair_answer(p, &r, 1, NULL, NULL), DUET_OK);
+    duet_ids prompt = encode(qwen, m.prompt);
+    assert_int_equal(r.ledger.m.prompt_tokens, DT_COUNT(want));
+    assert_int_equal(prompt.n, DT_COUNT(want));
+    assert_memory_equal(prompt.v, want, sizeof want);
+    duet_ids_free(&prompt);
+    duet_ids_free(&signal);
+    duet_pair_request_clear(&r);
+    duet_pair_destroy(p);
+    duet_backend_close(b);
+    duet_tokenizer_close(qwen);
+    assert_int_equal(dt_remove_tree(dir, NULL), DUET_OK);
+}
+
 /* ---- reading along, stopping, failing ---- */
 
 typedef struct reader {
@@ -759,6 +803,7 @@ int main(void) {
         cmocka_unit_test(test_different_tokenizers_meet_in_text),
         cmocka_unit_test(test_long_signals_are_cut_and_questions_never),
         cmocka_unit_test(test_raw_handoff_is_the_references),
+        cmocka_unit_test(test_raw_handoff_in_qwen3_ids),
         cmocka_unit_test(test_streams_say_what_the_texts_say),
         cmocka_unit_test(test_stopping),
         cmocka_unit_test(test_what_a_mode_needs),
