@@ -1,0 +1,263 @@
+/* duet run: the two-stage answer, streamed for people, JSON for programs, with the ledger at the end. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct job {
+    const cli_args *a;
+    duet_backend *M, *m;
+    duet_pair *pair;
+    duet_mode mode;
+} job;
+
+static void job_close(job *j) {
+    duet_pair_destroy(j->pair);
+    duet_backend_close(j->M);
+    duet_backend_close(j->m);
+}
+
+static duet_status job_open(job *j, duet_err *err) {
+    duet_backend_options o = cli_engine_options(j->a);
+    duet_pair_options p = cli_pair_options(j->a);
+    duet_status st = DUET_OK;
+    if (j->mode != DUET_MODE_m || j->a->compare) st = duet_backend_open(j->a->M, &o, &j->M, err);
+    if (!st && j->mode != DUET_MODE_M) st = duet_backend_open(j->a->m, &o, &j->m, err);
+    return st ? st : duet_pair_create(j->M, j->m, &p, &j->pair, err);
+}
+
+/* The random numbers of a question hang on its text, so it is answered alike alone and among others. */
+static duet_pair_request request(const job *j, const char *question, size_t n) {
+    const cli_args *a = j->a;
+    duet_pair_request r = {.question = question, .n_question = n, .mode = j->mode, .key = dt_hash64(question, n, 0)};
+    r.signal_budget = cli_given(a, &a->predict) && !cli_given(a, &a->signal_budget) ? a->predict : a->signal_budget;
+    r.answer_budget = cli_given(a, &a->predict) && !cli_given(a, &a->answer_budget) ? a->predict : a->answer_budget;
+    r.M = cli_sampling_for(a, j->M, &a->on_M);
+    r.m = cli_sampling_for(a, j->m, &a->on_m);
+    return r;
+}
+
+/* With --compare M answers the question alone too, and the ledger says what that cost. */
+static duet_status compare(const job *j, duet_pair_request *r, duet_err *err) {
+    if (!j->a->compare || j->mode == DUET_MODE_M) return DUET_OK;
+    duet_pair_request alone = request(j, r->question, r->n_question);
+    alone.mode = DUET_MODE_M;
+    duet_status st = duet_pair_answer(j->pair, &alone, 1, cli_cancel(), err);
+    r->ledger.M_alone_tokens = alone.ledger.M_alone_tokens;
+    r->ledger.M_alone_cost = alone.ledger.M_alone_cost;
+    r->ledger.M_alone_estimated = false;
+    duet_pair_request_clear(&alone);
+    return st;
+}
+
+/* ---- JSON ---- */
+
+static json_t *result(const duet_pair_request *r) {
+    char *text = duet_ledger_json(&r->ledger);
+    json_t *ledger = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    if (!ledger) return NULL;
+    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:b,s:b,s:o}", "signal", json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
+                     json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "signal_ids",
+                     cli_ids_json(r->signal_ids, r->n_signal_ids), "answer_ids", cli_ids_json(r->answer_ids, r->n_answer_ids), "handoff",
+                     duet_handoff_name(r->handoff), "signal_status", duet_signal_status_name(r->signal_status), "answer_cut", (int)r->answer_cut,
+                     "signal_cut", (int)r->signal_cut, "ledger", ledger);
+}
+
+static duet_status answer_one(const job *j, duet_pair_request *r, bool answered, json_t **out, duet_err *err) {
+    duet_status st = answered ? DUET_OK : duet_pair_answer(j->pair, r, 1, cli_cancel(), err);
+    if (!st) st = compare(j, r, err);
+    *out = st ? NULL : result(r);
+    return st;
+}
+
+/* All questions go through the stages together; if one is refused, each goes alone, so that only that one fails. */
+static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *err) {
+    const job *j = user;
+    duet_status st = DUET_OK;
+    duet_pair_request *r = dt_calloc(n, sizeof *r);
+    size_t *at = dt_calloc(n, sizeof *at), k = 0;
+    if (!r || !at) {
+        st = dt_fail(err, DUET_E_NOMEM, "no memory for %zu questions", n);
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *q = json_object_get(in[i], "question");
+        if (!json_is_string(q) || !json_string_length(q)) {
+            out[i] = cli_error_json("question is missing, empty or not a string");
+            continue;
+        }
+        r[k] = request(j, json_string_value(q), json_string_length(q));
+        at[k++] = i;
+    }
+    bool together = k && !duet_pair_answer(j->pair, r, k, cli_cancel(), err);
+    for (size_t i = 0; i < k; i++) {
+        duet_err why = {{0}};
+        if (!together) {
+            if (dt_interrupted()) {
+                st = DUET_E_CANCELLED;
+                break;
+            }
+            duet_pair_request_clear(&r[i]);
+        }
+        duet_status one = answer_one(j, &r[i], together, &out[at[i]], &why);
+        if (one == DUET_E_CANCELLED || one == DUET_E_BACKEND) {
+            st = one;
+            *err = why;
+            break;
+        }
+        if (!out[at[i]]) out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
+    }
+done:
+    for (size_t i = 0; r && i < n; i++)
+        duet_pair_request_clear(&r[i]);
+    free(r);
+    free(at);
+    return st;
+}
+
+/* ---- for people ---- */
+
+typedef struct screen {
+    bool live, colour; /* a terminal: text as it comes; with colours: dim signal, bright answer */
+    int stage;         /* being printed; -1 = none yet */
+} screen;
+
+static const char *const labels[] = {"signal: ", "answer: "};
+static const char *const styles[] = {"\033[2m", "\033[1m"};
+
+static void enter_stage(screen *s, int stage) {
+    if (s->stage >= 0) printf("%s\n", s->colour ? "\033[0m" : "");
+    s->stage = stage;
+    if (stage >= 0) fputs(s->colour ? styles[stage] : labels[stage], stdout);
+}
+
+static int on_text(void *user, int stage, const char *text, size_t n) {
+    screen *s = user;
+    if (n && stage != s->stage) enter_stage(s, stage);
+    cli_put_text(stdout, text, n);
+    return fflush(stdout) != 0;
+}
+
+static void print_plain(const duet_pair_request *r) {
+    if (r->mode != DUET_MODE_m) {
+        fputs(labels[0], stdout);
+        cli_put_text(stdout, r->signal_text ? r->signal_text : "", r->n_signal_text);
+        putchar('\n');
+    }
+    fputs(labels[1], stdout);
+    cli_put_text(stdout, r->answer_text ? r->answer_text : "", r->n_answer_text);
+    putchar('\n');
+}
+
+static int run_plain(const job *j, const char *question, size_t n, bool name_it) {
+    duet_err err = {{0}};
+    screen s = {.live = isatty(STDOUT_FILENO), .colour = cli_colour(STDOUT_FILENO), .stage = -1};
+    duet_pair_request r = request(j, question, n);
+    if (!n) return cli_fail(EXIT_USAGE, "run: the question is empty");
+    if (name_it) {
+        fputs("question: ", stdout);
+        cli_put_text(stdout, question, n);
+        putchar('\n');
+    }
+    if (s.live) {
+        r.on_text = on_text;
+        r.user = &s;
+    }
+    duet_status st = duet_pair_answer(j->pair, &r, 1, cli_cancel(), &err);
+    if (s.live) enter_stage(&s, -1);
+    if (!st && !s.live) print_plain(&r);
+    if (!st) st = compare(j, &r, &err);
+    char *ledger = st ? NULL : duet_ledger_line(&r.ledger);
+    if (ledger) printf("%s%s%s\n", s.colour ? "\033[2m" : "", ledger, s.colour ? "\033[0m" : "");
+    free(ledger);
+    duet_pair_request_clear(&r);
+    fflush(stdout);
+    return st ? cli_fail_status(st, &err) : EXIT_DONE;
+}
+
+static int run_stdin(const job *j) {
+    duet_err err = {{0}};
+    dt_buf b = {0};
+    duet_status st = cli_read_stdin(&b, &err);
+    int code = st ? cli_fail_input(st, &err) : run_plain(j, b.data, b.len, false);
+    dt_buf_clear(&b);
+    return code;
+}
+
+static int run_operands(job *j) {
+    int code = EXIT_DONE;
+    for (int i = 0; i < j->a->n_rest && code != EXIT_INTERRUPTED; i++) {
+        const char *q = j->a->rest[i];
+        json_t *out = NULL, *in = NULL;
+        int one = EXIT_DONE;
+        if (!j->a->json) {
+            one = run_plain(j, q, strlen(q), j->a->n_rest > 1);
+        } else {
+            duet_err err = {{0}};
+            in = json_pack("{s:s}", "question", q);
+            duet_status st = in ? each(j, &in, &out, 1, &err) : dt_fail(&err, DUET_E_FORMAT, "the question is not valid UTF-8");
+            if (st) one = cli_fail_status(st, &err);
+            if (out && json_object_get(out, "error")) one = EXIT_FAILED;
+            if (out && !cli_put_json(out)) return cli_finish(EXIT_DONE);
+            json_decref(in);
+        }
+        if (one) code = one;
+    }
+    return code;
+}
+
+static int run(const cli_command *self, cli_args *a) {
+    duet_err err = {{0}};
+    job j = {.a = a};
+    duet_mode_parse(a->mode, &j.mode);
+    if (!a->M && (j.mode != DUET_MODE_m || a->compare)) return cli_fail(EXIT_USAGE, "%s: -M is missing: the folder of the capable model", self->name);
+    if (!a->m && j.mode != DUET_MODE_M) return cli_fail(EXIT_USAGE, "%s: -m is missing: the folder of the light model", self->name);
+    if (!a->n_rest && !a->json && isatty(STDIN_FILENO)) return cli_fail(EXIT_USAGE, "run: no question; give one as an operand or on standard input");
+    duet_status st = job_open(&j, &err);
+    if (st) {
+        job_close(&j);
+        return cli_fail_input(st, &err);
+    }
+    int code = a->n_rest ? run_operands(&j) : a->json ? cli_each_line((size_t)a->batch, each, &j) : run_stdin(&j);
+    job_close(&j);
+    return code;
+}
+
+static const cli_opt opts[] = {
+    CLI_ROW_M,
+    CLI_ROW_m,
+    {0, "mode", CLI_TEXT, CLI_AT(mode), "MODE", "duet: both stages; M: M end to end; m: m alone", "duet", 0, 0, "duet|M|m"},
+    CLI_ROWS_BUDGETS,
+    {'n', "predict", CLI_INT, CLI_AT(predict), "TOKENS", "both budgets, where they are not given themselves", NULL, -1, 1 << 28, NULL},
+    CLI_ROWS_SAMPLING,
+    CLI_ROWS_STAGE_SAMPLING,
+    CLI_ROWS_PAIR_TEXT,
+    {0, "price-M", CLI_REAL, CLI_AT(price_M), "MONEY", "price of a million output tokens of M", NULL, 0, 1e9, NULL},
+    {0, "price-m", CLI_REAL, CLI_AT(price_m), "MONEY", "price of a million output tokens of m", NULL, 0, 1e9, NULL},
+    {0, "price-M-in", CLI_REAL, CLI_AT(price_M_in), "MONEY", "price of a million prompt tokens of M", NULL, 0, 1e9, NULL},
+    {0, "price-m-in", CLI_REAL, CLI_AT(price_m_in), "MONEY", "price of a million prompt tokens of m", NULL, 0, 1e9, NULL},
+    {0, "compare", CLI_FLAG, CLI_AT(compare), NULL, "let M answer alone too, and say what that cost", NULL, 0, 0, NULL},
+    CLI_ROW_JSON("JSON lines out, and in from standard input"),
+    CLI_ROWS_ENGINE,
+    CLI_ROW_CONFIG,
+    CLI_ROW_HELP,
+};
+
+const cli_command cli_run = {
+    .name = "run",
+    .operands = "[QUESTION...]",
+    .max_rest = -1,
+    .title = "answer a question in two stages: M thinks, m answers",
+    .text = "M writes a signal, m reads the question with the signal and answers; one line of costs follows. On a terminal the signal streams dim "
+            "and the answer bright. Without a QUESTION all of standard input is one question.\n\n"
+            "With --json standard input holds lines {\"question\"}, and each gives a line {\"signal\",\"answer\",\"signal_ids\",\"answer_ids\","
+            "\"handoff\",\"ledger\"}.",
+    .examples = "duet run -M models/chain-M -m models/chain-m 'a=3 b=a+2 ; b?'  # one answer\n"
+                "duet run -M M -m m --price-M 10 --price-m 0.4 --compare 'a=3 b=a+2 ; b?'  # with money, and what M alone costs\n"
+                "duet run -M M -m m --json < questions.jsonl  # many questions together",
+    .opts = opts,
+    .n_opts = DT_COUNT(opts),
+    .run = run,
+};
