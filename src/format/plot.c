@@ -3,28 +3,59 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Text inside double quotes of a gnuplot command; enhanced-text characters are harmless with `noenhanced`. */
+/* A string of a gnuplot command. In single quotes nothing is special but the quote; in double ones `...` would be run as
+ * a shell command, and titles come from names of files and runs. */
 static void quoted(dt_buf *b, const char *s) {
-    dt_buf_adds(b, "\"");
+    dt_buf_adds(b, "'");
     for (; *s; s++) {
-        if (*s == '"' || *s == '\\') dt_buf_adds(b, "\\");
+        if (*s == '\'') dt_buf_adds(b, "'");
         if ((unsigned char)*s >= ' ') dt_buf_add(b, s, 1);
     }
+    dt_buf_adds(b, "'");
+}
+
+/* A string in a row of data, which is not a command: quotes and backslashes have no escape there that all versions share. */
+static void data_string(dt_buf *b, const char *s) {
     dt_buf_adds(b, "\"");
+    for (; *s; s++) {
+        char c = *s == '"' ? '\'' : *s == '\\' ? '/' : *s;
+        if ((unsigned char)c >= ' ') dt_buf_add(b, &c, 1);
+    }
+    dt_buf_adds(b, "\"");
+}
+
+/* Writes to a pipe whose reader may be gone: an error and not the signal that ends the process. */
+static bool feed(FILE *p, const dt_buf *script) {
+    sigset_t pipe_only, old, waiting;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    sigpending(&waiting);
+    bool was_waiting = sigismember(&waiting, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
+    bool ok = fwrite(script->data, 1, script->len, p) == script->len && !fflush(p);
+    sigpending(&waiting);
+    if (!was_waiting && sigismember(&waiting, SIGPIPE) == 1) {
+        int taken = 0;
+        sigwait(&pipe_only, &taken);
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return ok;
 }
 
 static duet_status run(const dt_buf *script, const char *svg, duet_err *err) {
     if (script->failed) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
     if (system("command -v gnuplot >/dev/null 2>&1") != 0)
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: gnuplot is not installed (package gnuplot-nox); the numbers are written without the plot", svg);
-    FILE *p = popen("gnuplot >/dev/null 2>&1", "w");
+    FILE *p = popen("exec gnuplot >/dev/null 2>&1", "w");
     if (!p) return dt_fail(err, DUET_E_IO, "%s: cannot start gnuplot: %s", svg, strerror(errno));
-    size_t done = fwrite(script->data, 1, script->len, p);
+    bool fed = feed(p, script);
     int rc = pclose(p);
-    if (done != script->len || rc) return dt_fail(err, DUET_E_IO, "%s: gnuplot failed (is the folder writable?)", svg);
+    if (!fed || rc) return dt_fail(err, DUET_E_IO, "%s: gnuplot failed (is the folder writable?)", svg);
     return DUET_OK;
 }
 
@@ -53,13 +84,41 @@ duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, 
     dt_buf_adds(&b, "e\n");
     for (size_t i = 0; i < n; i++) {
         dt_buf_addf(&b, "%g %g ", p[i].x, p[i].y);
-        quoted(&b, p[i].label);
+        data_string(&b, p[i].label);
         dt_buf_adds(&b, "\n");
     }
     dt_buf_adds(&b, "e\n");
     duet_status st = run(&b, svg, err);
     dt_buf_clear(&b);
     return st;
+}
+
+static bool has_points(const dt_plot_curve *k) {
+    for (size_t t = 0; t < k->n; t++)
+        if (isfinite(k->x[t]) && isfinite(k->y[t])) return true;
+    return false;
+}
+
+static void put_curve(dt_buf *b, const dt_plot_curve *k) {
+    for (size_t t = 0; t < k->n; t++) {
+        if (isfinite(k->x[t]) && isfinite(k->y[t]))
+            dt_buf_addf(b, "%g %g\n", k->x[t], k->y[t]);
+        else
+            dt_buf_adds(b, "\n"); /* a gap */
+    }
+    dt_buf_adds(b, "e\n");
+}
+
+static void put_panel(dt_buf *b, const dt_plot_panel *p) {
+    size_t drawn = 0;
+    for (size_t c = 0; c < p->n_curves; c++) {
+        if (!has_points(&p->curve[c])) continue; /* gnuplot ends with an error where it finds none */
+        dt_buf_addf(b, "%s'-' using 1:2 with lines lw 1.6 title ", drawn++ ? ", " : "plot ");
+        quoted(b, p->curve[c].name);
+    }
+    dt_buf_adds(b, drawn ? "\n" : "plot [0:1] [0:1] -1 notitle\n"); /* an empty frame keeps the place */
+    for (size_t c = 0; c < p->n_curves; c++)
+        if (has_points(&p->curve[c])) put_curve(b, &p->curve[c]);
 }
 
 duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *title, const char *x_title, const char *svg, duet_err *err) {
@@ -72,22 +131,8 @@ duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *tit
         quoted(&b, i + 1 == n ? x_title : "");
         dt_buf_adds(&b, "\nset ylabel ");
         quoted(&b, panel[i].y_title);
-        dt_buf_adds(&b, "\nplot ");
-        for (size_t c = 0; c < panel[i].n_curves; c++) {
-            dt_buf_addf(&b, "%s'-' using 1:2 with lines lw 1.6 title ", c ? ", " : "");
-            quoted(&b, panel[i].curve[c].name);
-        }
         dt_buf_adds(&b, "\n");
-        for (size_t c = 0; c < panel[i].n_curves; c++) {
-            const dt_plot_curve *k = &panel[i].curve[c];
-            for (size_t t = 0; t < k->n; t++) {
-                if (isfinite(k->y[t]))
-                    dt_buf_addf(&b, "%g %g\n", k->x[t], k->y[t]);
-                else
-                    dt_buf_adds(&b, "\n");
-            }
-            dt_buf_adds(&b, "e\n");
-        }
+        put_panel(&b, &panel[i]);
     }
     dt_buf_adds(&b, "unset multiplot\n");
     duet_status st = run(&b, svg, err);
