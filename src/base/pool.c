@@ -14,11 +14,11 @@ struct dt_pool {
     pthread_mutex_t job_lock; /* one job at a time */
     pthread_mutex_t lock;     /* guards sleeping */
     pthread_cond_t wake;
+    atomic_ullong todo;     /* generation of the job in the upper half, tasks not yet taken in the lower */
+    atomic_size_t n_done;   /* tasks of this job that have returned */
     atomic_uint generation; /* number of jobs posted */
-    atomic_int running;     /* workers that have not finished this job */
     atomic_int sleepers;
     atomic_bool stop;
-    atomic_size_t next;
     size_t n_tasks;
     dt_task_fn fn;
     void *arg;
@@ -36,11 +36,15 @@ static inline void relax(void) {
 #endif
 }
 
+/* Takes tasks until none is left. A task is taken by lowering the count under the job's own generation, so a worker
+ * that comes late finds either a live job or nothing: nobody waits for a thread that the system has not run yet. */
 static void drain(dt_pool *p, int thread) {
-    for (;;) {
-        size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= p->n_tasks) return;
-        p->fn(p->arg, i, thread);
+    unsigned long long t = atomic_load_explicit(&p->todo, memory_order_acquire);
+    while ((uint32_t)t) {
+        if (!atomic_compare_exchange_weak_explicit(&p->todo, &t, t - 1, memory_order_acq_rel, memory_order_acquire)) continue;
+        p->fn(p->arg, p->n_tasks - (uint32_t)t, thread); /* stable: the job lasts until this task is done */
+        atomic_fetch_add_explicit(&p->n_done, 1, memory_order_release);
+        t = atomic_load_explicit(&p->todo, memory_order_acquire);
     }
 }
 
@@ -63,7 +67,6 @@ static void *worker(void *varg) {
         seen = atomic_load_explicit(&p->generation, memory_order_acquire);
         if (atomic_load(&p->stop)) return NULL;
         drain(p, a.index);
-        atomic_fetch_sub_explicit(&p->running, 1, memory_order_release);
     }
 }
 
@@ -153,11 +156,12 @@ void dt_pool_run(dt_pool *p, size_t n_tasks, dt_task_fn fn, void *arg) {
     p->fn = fn;
     p->arg = arg;
     p->n_tasks = n_tasks;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->running, p->n_started, memory_order_relaxed);
+    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
+    unsigned long long gen = (unsigned long long)(atomic_load(&p->generation) + 1) << 32;
+    atomic_store_explicit(&p->todo, gen | (uint32_t)n_tasks, memory_order_release);
     post(p);
     drain(p, 0);
-    for (int spin = 0; atomic_load_explicit(&p->running, memory_order_acquire); spin++) {
+    for (int spin = 0; atomic_load_explicit(&p->n_done, memory_order_acquire) < n_tasks; spin++) {
         if (spin < 20000)
             relax();
         else
