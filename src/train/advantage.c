@@ -60,12 +60,12 @@ static double centred(spread s, double x) {
     return s.equal ? 0 : x - s.mean;
 }
 
-void dt_separate_advantages(const dt_separate *o, size_t n, const double *r_Mm, const double *len, const double *kl, const int *group,
-                            double *adv, int *n_zero) {
+void dt_separate_advantages(const dt_separate *o, size_t n, const double *gain, const double *r_Mm, const double *len, const double *kl,
+                            const int *group, double *adv, int *n_zero) {
     int zero = 0;
     for (size_t i = 0; i < n; i++) {
         if (seen_before(group, i)) continue;
-        spread r = group_spread(n, r_Mm, group, group[i]), l = group_spread(n, len, group, group[i]), k = {.equal = true};
+        spread r = group_spread(n, gain, group, group[i]), l = group_spread(n, len, group, group[i]), k = {.equal = true};
         bool any = false;
         if (kl) k = group_spread(n, kl, group, group[i]);
         size_t count = 0;
@@ -77,7 +77,7 @@ void dt_separate_advantages(const dt_separate *o, size_t n, const double *r_Mm, 
         bool priced = o->gate < 0 || (right > 0 && right >= o->gate);
         for (size_t j = i; j < n; j++) {
             if (group[j] != group[i]) continue;
-            double a = alone ? r_Mm[j] : centred(r, r_Mm[j]) / (fmax(r.std, o->std_floor) + o->eps);
+            double a = alone ? gain[j] : centred(r, gain[j]) / (fmax(r.std, o->std_floor) + o->eps);
             if (priced) a -= o->lambda * (alone ? len[j] : centred(l, len[j])) / o->bound;
             if (kl) a -= o->beta * (alone ? kl[j] : centred(k, kl[j]));
             adv[j] = a;

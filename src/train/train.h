@@ -45,14 +45,14 @@ void dt_grpo_advantages(size_t n, const double *score, const int *group, bool no
 /* Our default for M: the terms apart, so that the price of length is never divided by a group's spread of rewards
  * (duet-algorithm section 10, point 2):
  *   A = (r_Mm - mean) / (max(std, std_floor) + eps) - lambda * (L - mean L) / B - beta * (KL - mean KL)
- * A term whose values are all equal in a group is exactly 0 there. The length term is left out where the mean of
- * r_Mm is 0 or below `gate` (gate < 0: never left out). *n_zero counts groups whose advantages are all 0. */
+ * `gain` is r_Mm, less a baseline where that differs within a group. A term whose values are all equal in a group is
+ * exactly 0 there. The length term is left out where the mean of r_Mm is 0 or below `gate` (gate < 0: never left out). *n_zero counts groups whose advantages are all 0. */
 typedef struct dt_separate {
     double std_floor, eps, gate;
     double lambda, bound, beta;
 } dt_separate;
-void dt_separate_advantages(const dt_separate *o, size_t n, const double *r_Mm, const double *len, const double *kl /* or NULL */,
-                            const int *group, double *adv, int *n_zero);
+void dt_separate_advantages(const dt_separate *o, size_t n, const double *gain, const double *r_Mm, const double *len,
+                            const double *kl /* or NULL */, const int *group, double *adv, int *n_zero);
 
 /* ---- penalty.c ---- */
 typedef struct dt_penalty {
