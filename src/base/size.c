@@ -17,7 +17,8 @@ bool dt_add_size(size_t a, size_t b, size_t *out) {
 }
 
 void *dt_calloc(size_t n, size_t size) {
-    return calloc(n ? n : 1, size ? size : 1); /* calloc checks the product */
+    size_t bytes = 0; /* calloc checks the product too, but sanitizers end the process there */
+    return dt_mul_size(n, size, &bytes) ? calloc(n ? n : 1, size ? size : 1) : NULL;
 }
 
 void *dt_realloc(void *p, size_t n, size_t size) {
