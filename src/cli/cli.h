@@ -10,7 +10,15 @@
 
 #include <jansson.h>
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_BACKEND = 4, EXIT_SCORE = 5, EXIT_INTERRUPTED = 130 };
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_INPUT = 3,
+    EXIT_BACKEND = 4,
+    EXIT_SCORE = 5,
+    EXIT_INTERRUPTED = 130
+};
 
 /* ---- values of all options of all commands; a command's table names those it has ---- */
 
@@ -61,11 +69,11 @@ typedef struct cli_args {
 typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INT, CLI_REAL, CLI_SEED } cli_kind;
 
 typedef struct cli_opt {
-    char letter;         /* 0 = none */
-    const char *name;    /* long, without dashes */
+    char letter;      /* 0 = none */
+    const char *name; /* long, without dashes */
     cli_kind kind;
-    size_t at;           /* offset in cli_args */
-    const char *meta;    /* what the value is; NULL for a flag */
+    size_t at;        /* offset in cli_args */
+    const char *meta; /* what the value is; NULL for a flag */
     const char *help;
     const char *def;     /* default as text; NULL = not given */
     double lo, hi;       /* of numbers, both allowed */
@@ -76,19 +84,19 @@ typedef struct cli_opt {
 
 typedef struct cli_command {
     const char *name;
-    const char *operands;  /* "QUESTION..." as help shows it; "" = none */
+    const char *operands;   /* "QUESTION..." as help shows it; "" = none */
     int min_rest, max_rest; /* max -1 = any number */
-    const char *title;     /* one line, no full stop */
-    const char *text;      /* paragraphs, one blank line between them */
-    const char *examples;  /* lines "command  # what it does"; may be NULL */
+    const char *title;      /* one line, no full stop */
+    const char *text;       /* paragraphs, one blank line between them */
+    const char *examples;   /* lines "command  # what it does"; may be NULL */
     const cli_opt *opts;
     size_t n_opts;
     int (*run)(const struct cli_command *c, cli_args *a);
     bool config_is_recipe; /* --config names a recipe for the library, not a file of options */
 } cli_command;
 
-extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize, cli_logprobs, cli_inspect,
-    cli_bench, cli_init, cli_version, cli_help, cli_completion;
+extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
+    cli_logprobs, cli_inspect, cli_bench, cli_init, cli_version, cli_help, cli_completion;
 
 /* main.c: all commands in the order of the overview; NULL-terminated. */
 extern const cli_command *const cli_commands[];
@@ -97,53 +105,79 @@ const cli_command *cli_find(const char *name); /* NULL = none */
 /* ---- option rows that several commands have ---- */
 
 #define CLI_AT(f) offsetof(cli_args, f)
-#define CLI_ROW_HELP {'h', "help", CLI_FLAG, CLI_AT(help), NULL, "show this help", NULL, 0, 0, NULL}
-#define CLI_ROW_JSON(what) {0, "json", CLI_FLAG, CLI_AT(json), NULL, what, NULL, 0, 0, NULL}
-#define CLI_ROW_QUIET {'q', "quiet", CLI_FLAG, CLI_AT(quiet), NULL, "no progress on stderr", NULL, 0, 0, NULL}
-#define CLI_ROW_CONFIG                                                                                                                       \
-    {0, "config", CLI_TEXT, CLI_AT(config), "FILE", "read options from FILE, lines of `name: value`; flags win over it", NULL, 0, 0, NULL}
-#define CLI_ROW_M {'M', "reasoner", CLI_TEXT, CLI_AT(M), "PATH", "the capable model: a Hugging Face folder", NULL, 0, 0, NULL}
-#define CLI_ROW_m {'m', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder", NULL, 0, 0, NULL}
-#define CLI_ROW_MODEL {'m', "model", CLI_TEXT, CLI_AT(m), "PATH", "the model: a Hugging Face folder", NULL, 0, 0, NULL}
-#define CLI_ROW_THREADS {'t', "threads", CLI_INT, CLI_AT(threads), "N", "threads; 0 = all CPUs", "0", 0, 4096, NULL}
-#define CLI_ROWS_ENGINE                                                                                                                      \
-    {'c', "ctx-size", CLI_INT, CLI_AT(ctx), "TOKENS", "longest sequence; 0 = what the model allows", "0", 0, 1 << 28, NULL},                 \
-        CLI_ROW_THREADS, {                                                                                                                   \
-        'b', "batch-size", CLI_INT, CLI_AT(batch), "N", "sequences decoded together", "64", 1, 4096, NULL                                    \
+#define CLI_ROW_HELP                                                                                                   \
+    { 'h', "help", CLI_FLAG, CLI_AT(help), NULL, "show this help", NULL, 0, 0, NULL }
+#define CLI_ROW_JSON(what)                                                                                             \
+    { 0, "json", CLI_FLAG, CLI_AT(json), NULL, what, NULL, 0, 0, NULL }
+#define CLI_ROW_QUIET                                                                                                  \
+    { 'q', "quiet", CLI_FLAG, CLI_AT(quiet), NULL, "no progress on stderr", NULL, 0, 0, NULL }
+#define CLI_ROW_CONFIG                                                                                                 \
+    {                                                                                                                  \
+        0, "config", CLI_TEXT, CLI_AT(config), "FILE",                                                                 \
+            "read options from FILE, lines of `name: value`; flags win over it", NULL, 0, 0, NULL                      \
     }
-#define CLI_ROWS_BUDGETS                                                                                                                     \
-    {0, "signal-budget", CLI_INT, CLI_AT(signal_budget), "TOKENS", "most tokens of the signal; 0 = none, -1 = up to the context", "8192",    \
-     -1, 1 << 28, NULL},                                                                                                                     \
-        {0, "answer-budget", CLI_INT, CLI_AT(answer_budget), "TOKENS", "most tokens of the answer; -1 = up to the context", "1024", -1,      \
-         1 << 28, NULL}
-#define CLI_ROWS_SAMPLING                                                                                                                    \
-    {0, "temp", CLI_REAL, CLI_AT(both.temp), "T", "temperature; 0 = greedy (default: what the model's generation_config.json says)", NULL,   \
-     0, 100, NULL},                                                                                                                          \
-        {0, "top-k", CLI_INT, CLI_AT(both.top_k), "K", "sample among the K likeliest tokens; 0 = off", NULL, 0, 1 << 28, NULL},              \
-        {0, "top-p", CLI_REAL, CLI_AT(both.top_p), "P", "sample within this share of the probability; 1 = off", NULL, 0, 1, NULL},           \
-        {0, "min-p", CLI_REAL, CLI_AT(both.min_p), "P", "drop tokens below P times the likeliest; 0 = off", NULL, 0, 1, NULL}, {             \
-        0, "seed", CLI_SEED, CLI_AT(seed), "N", "seed of all random numbers", "0", 0, 0, NULL                                                \
+#define CLI_ROW_M                                                                                                      \
+    { 'M', "reasoner", CLI_TEXT, CLI_AT(M), "PATH", "the capable model: a Hugging Face folder", NULL, 0, 0, NULL }
+#define CLI_ROW_m                                                                                                      \
+    { 'm', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder", NULL, 0, 0, NULL }
+#define CLI_ROW_MODEL                                                                                                  \
+    { 'm', "model", CLI_TEXT, CLI_AT(m), "PATH", "the model: a Hugging Face folder", NULL, 0, 0, NULL }
+#define CLI_ROW_THREADS                                                                                                \
+    { 't', "threads", CLI_INT, CLI_AT(threads), "N", "threads; 0 = all CPUs", "0", 0, 4096, NULL }
+#define CLI_ROWS_ENGINE                                                                                                \
+    {'c', "ctx-size", CLI_INT, CLI_AT(ctx), "TOKENS", "longest sequence; 0 = what the model allows",                   \
+     "0", 0,          1 << 28, NULL},                                                                                  \
+        CLI_ROW_THREADS, {                                                                                             \
+        'b', "batch-size", CLI_INT, CLI_AT(batch), "N", "sequences decoded together", "64", 1, 4096, NULL              \
     }
-#define CLI_ROWS_STAGE_SAMPLING                                                                                                              \
-    {0, "M-temp", CLI_REAL, CLI_AT(on_M.temp), "T", "--temp for M only", NULL, 0, 100, NULL},                                                \
-        {0, "M-top-k", CLI_INT, CLI_AT(on_M.top_k), "K", "--top-k for M only", NULL, 0, 1 << 28, NULL},                                      \
-        {0, "M-top-p", CLI_REAL, CLI_AT(on_M.top_p), "P", "--top-p for M only", NULL, 0, 1, NULL},                                           \
-        {0, "M-min-p", CLI_REAL, CLI_AT(on_M.min_p), "P", "--min-p for M only", NULL, 0, 1, NULL},                                           \
-        {0, "m-temp", CLI_REAL, CLI_AT(on_m.temp), "T", "--temp for m only", NULL, 0, 100, NULL},                                            \
-        {0, "m-top-k", CLI_INT, CLI_AT(on_m.top_k), "K", "--top-k for m only", NULL, 0, 1 << 28, NULL},                                      \
-        {0, "m-top-p", CLI_REAL, CLI_AT(on_m.top_p), "P", "--top-p for m only", NULL, 0, 1, NULL}, {                                         \
-        0, "m-min-p", CLI_REAL, CLI_AT(on_m.min_p), "P", "--min-p for m only", NULL, 0, 1, NULL                                              \
+#define CLI_ROWS_BUDGETS                                                                                               \
+    {0,        "signal-budget",                                                                                        \
+     CLI_INT,  CLI_AT(signal_budget),                                                                                  \
+     "TOKENS", "most tokens of the signal; 0 = none, -1 = up to the context",                                          \
+     "8192",   -1,                                                                                                     \
+     1 << 28,  NULL},                                                                                                  \
+    {                                                                                                                  \
+        0, "answer-budget", CLI_INT, CLI_AT(answer_budget), "TOKENS",                                                  \
+            "most tokens of the answer; -1 = up to the context", "1024", -1, 1 << 28, NULL                             \
     }
-#define CLI_ROWS_PAIR_TEXT                                                                                                                   \
-    {0, "instruction", CLI_TEXT, CLI_AT(instruction), "TEXT", "add TEXT to the question of both models", NULL, 0, 0, NULL}, {                \
-        0, "keep", CLI_TEXT, CLI_AT(keep), "PART", "which part of a signal too long for m is kept: tail, head or middle", "tail", 0, 0,      \
-            "tail|head|middle"                                                                                                               \
+#define CLI_ROWS_SAMPLING                                                                                              \
+    {0,        "temp",                                                                                                 \
+     CLI_REAL, CLI_AT(both.temp),                                                                                      \
+     "T",      "temperature; 0 = greedy (default: what the model's generation_config.json says)",                      \
+     NULL,     0,                                                                                                      \
+     100,      NULL},                                                                                                  \
+        {0, "top-k", CLI_INT, CLI_AT(both.top_k), "K", "sample among the K likeliest tokens; 0 = off", NULL,           \
+         0, 1 << 28, NULL},                                                                                            \
+        {0, "top-p", CLI_REAL, CLI_AT(both.top_p), "P", "sample within this share of the probability; 1 = off", NULL,  \
+         0, 1,       NULL},                                                                                            \
+        {0, "min-p", CLI_REAL, CLI_AT(both.min_p), "P", "drop tokens below P times the likeliest; 0 = off", NULL,      \
+         0, 1,       NULL},                                                                                            \
+    {                                                                                                                  \
+        0, "seed", CLI_SEED, CLI_AT(seed), "N", "seed of all random numbers", "0", 0, 0, NULL                          \
+    }
+#define CLI_ROWS_STAGE_SAMPLING                                                                                        \
+    {0, "M-temp", CLI_REAL, CLI_AT(on_M.temp), "T", "--temp for M only", NULL, 0, 100, NULL},                          \
+        {0, "M-top-k", CLI_INT, CLI_AT(on_M.top_k), "K", "--top-k for M only", NULL, 0, 1 << 28, NULL},                \
+        {0, "M-top-p", CLI_REAL, CLI_AT(on_M.top_p), "P", "--top-p for M only", NULL, 0, 1, NULL},                     \
+        {0, "M-min-p", CLI_REAL, CLI_AT(on_M.min_p), "P", "--min-p for M only", NULL, 0, 1, NULL},                     \
+        {0, "m-temp", CLI_REAL, CLI_AT(on_m.temp), "T", "--temp for m only", NULL, 0, 100, NULL},                      \
+        {0, "m-top-k", CLI_INT, CLI_AT(on_m.top_k), "K", "--top-k for m only", NULL, 0, 1 << 28, NULL},                \
+        {0, "m-top-p", CLI_REAL, CLI_AT(on_m.top_p), "P", "--top-p for m only", NULL, 0, 1, NULL}, {                   \
+        0, "m-min-p", CLI_REAL, CLI_AT(on_m.min_p), "P", "--min-p for m only", NULL, 0, 1, NULL                        \
+    }
+#define CLI_ROWS_PAIR_TEXT                                                                                             \
+    {0, "instruction", CLI_TEXT, CLI_AT(instruction), "TEXT", "add TEXT to the question of both models", NULL, 0,      \
+     0, NULL},                                                                                                         \
+    {                                                                                                                  \
+        0, "keep", CLI_TEXT, CLI_AT(keep), "PART",                                                                     \
+            "which part of a signal too long for m is kept: tail, head or middle", "tail", 0, 0, "tail|head|middle"    \
     }
 
 /* ---- opts.c ---- */
 
 /* Fills *a: defaults < --config file < DUET_* environment < command line. 0, or EXIT_USAGE/EXIT_INPUT with the sentence
- * in err. argv[0] is the first word after the command's name. What *a points at lives as long as argv and the process. */
+ * in err. argv[0] is the first word after the command's name. What *a points at lives as long as argv and the process.
+ */
 int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, duet_err *err);
 /* Was this field of `a` set by file, environment or flag? `a` must be one cli_parse filled last. */
 bool cli_given(const cli_args *a, const void *field);
@@ -169,9 +203,12 @@ int cli_fail_option(duet_status st, const duet_err *err);     /* what an option 
 bool cli_colour(int fd);                                      /* may this stream be coloured and redrawn? */
 /* Text for a person: on a terminal, control characters other than newline and tab become '?'. */
 void cli_put_text(FILE *f, const char *s, size_t n);
-bool cli_put_json(json_t *j /* taken; NULL = no memory */); /* one line on stdout, flushed; false: could not be written */
+bool cli_flush(void); /* of stdout; false: could not be written, and cli_finish will say why */
+bool cli_put_json(
+    json_t *j /* taken; NULL = no memory */); /* one line on stdout, flushed; false: could not be written */
+int cli_print_json(json_t *j);                /* the same as the end of a command: its exit code */
 json_t *cli_error_json(const char *text);
-json_t *cli_real(double x);              /* null where it is not finite */
+json_t *cli_real(double x); /* null where it is not finite */
 json_t *cli_ids_json(const int32_t *ids, size_t n);
 bool cli_ids_from(const json_t *j, duet_ids *out, duet_err *err); /* an array of ids */
 /* Flushes stdout; the exit code, or EXIT_FAILED if what was printed could not be written (a full disk). */

@@ -25,7 +25,8 @@ static int read_batches(bench *b) {
     for (char *word; !code && (word = strsep(&rest, ","));) {
         long long n = 0;
         if (!cli_read_int(word, 1, 4096, &n) || b->n_batches == MAX_BATCHES)
-            code = cli_fail(EXIT_USAGE, "bench: --batch: %s is not a list of at most %d numbers in 1..4096", b->a->batches, MAX_BATCHES);
+            code = cli_fail(EXIT_USAGE, "bench: --batch: %s is not a list of at most %d numbers in 1..4096",
+                            b->a->batches, MAX_BATCHES);
         else
             b->batch[b->n_batches++] = (int)n;
     }
@@ -34,7 +35,8 @@ static int read_batches(bench *b) {
 }
 
 /* Seconds to run `batch` requests of n_prompt random tokens, each sampling n_out. */
-static duet_status once(const bench *b, int batch, int n_prompt, int n_out, uint64_t key, double *seconds, duet_err *err) {
+static duet_status once(const bench *b, int batch, int n_prompt, int n_out, uint64_t key, double *seconds,
+                        duet_err *err) {
     duet_status st = DUET_OK;
     size_t n = (size_t)batch, len = (size_t)n_prompt;
     int32_t *ids = dt_calloc(n * len, sizeof *ids);
@@ -48,7 +50,13 @@ static duet_status once(const bench *b, int batch, int n_prompt, int n_out, uint
     for (size_t i = 0; i < n * len; i++)
         ids[i] = (int32_t)dt_rng_below(&rng, (uint32_t)b->info.n_vocab);
     for (size_t i = 0; i < n; i++)
-        r[i] = (duet_gen_request){.prompt = ids + i * len, .n_prompt = len, .n = 1, .max_tokens = n_out, .eos_ids = no_ids, .key = i, .out = &g[i]};
+        r[i] = (duet_gen_request){.prompt = ids + i * len,
+                                  .n_prompt = len,
+                                  .n = 1,
+                                  .max_tokens = n_out,
+                                  .eos_ids = no_ids,
+                                  .key = i,
+                                  .out = &g[i]};
     double began = dt_now();
     st = duet_engine_generate(b->engine, r, n, cli_cancel(), err);
     *seconds = dt_now() - began;
@@ -83,8 +91,11 @@ static json_t *samples_json(const double *x, int n) {
 static void show(const bench *b, json_t *rows, json_t *row) {
     if (!b->a->json) {
         const json_t *limit = json_object_get(row, "limit_tokens_per_s");
-        printf("%-14s%12.1f tokens/s", json_string_value(json_object_get(row, "test")), json_number_value(json_object_get(row, "tokens_per_s")));
-        if (json_is_number(limit)) printf("  %5.1f %% of the limit", 100 * json_number_value(json_object_get(row, "tokens_per_s")) / json_number_value(limit));
+        printf("%-14s%12.1f tokens/s", json_string_value(json_object_get(row, "test")),
+               json_number_value(json_object_get(row, "tokens_per_s")));
+        if (json_is_number(limit))
+            printf("  %5.1f %% of the limit",
+                   100 * json_number_value(json_object_get(row, "tokens_per_s")) / json_number_value(limit));
         putchar('\n');
         fflush(stdout);
     }
@@ -99,13 +110,16 @@ static duet_status row(const bench *b, const char *kind, int n, int batch, json_
     for (int i = -1; i < b->a->repeats; i++) { /* the first run only warms up */
         double s = 0;
         duet_status st = once(b, batch, reading ? n : 1, reading ? 1 : n, (uint64_t)(i + 2), &s, err);
-        if (st) return st;
-        if (i >= 0) speed[i] = (double)n * batch / s;
+        if (st)
+            return st;
+        if (i >= 0)
+            speed[i] = (double)n * batch / s;
     }
     snprintf(name, sizeof name, batch > 1 ? "%s%dx%d" : "%s%d", kind, n, batch);
     show(b, rows,
-         json_pack("{s:s,s:i,s:i,s:f,s:o,s:o}", "test", name, "tokens", n, "batch", batch, "tokens_per_s", median(speed, b->a->repeats), "samples",
-                   samples_json(speed, b->a->repeats), "limit_tokens_per_s", cli_real(b->peak_flops / (2 * (double)b->info.n_params))));
+         json_pack("{s:s,s:i,s:i,s:f,s:o,s:o}", "test", name, "tokens", n, "batch", batch, "tokens_per_s",
+                   median(speed, b->a->repeats), "samples", samples_json(speed, b->a->repeats), "limit_tokens_per_s",
+                   cli_real(b->peak_flops / (2 * (double)b->info.n_params))));
     return DUET_OK;
 }
 
@@ -113,16 +127,20 @@ static duet_status row(const bench *b, const char *kind, int n, int batch, json_
 static duet_status train_row(bench *b, json_t *rows, duet_err *err) {
     const cli_args *a = b->a;
     double speed[64] = {0}, flops = 0, peak = 0;
-    duet_status st = duet_train_bench(NULL, a->layers, a->width, a->vocab, a->seqs, a->seq_len, a->threads, a->repeats, speed, &flops, &peak, err);
-    if (st) return st;
+    duet_status st = duet_train_bench(NULL, a->layers, a->width, a->vocab, a->seqs, a->seq_len, a->threads, a->repeats,
+                                      speed, &flops, &peak, err);
+    if (st)
+        return st;
     double mid = median(speed, a->repeats);
     b->peak_flops = peak;
     show(b, rows,
-         json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:f,s:o,s:o,s:f,s:f,s:o}", "test", "train", "layers", a->layers, "width", a->width, "vocab", a->vocab, "seqs",
-                   a->seqs, "seq_len", a->seq_len, "tokens_per_s", mid, "samples", samples_json(speed, a->repeats), "limit_tokens_per_s",
-                   cli_real(flops > 0 ? mid * peak / flops : (double)NAN), "flops_per_s", flops, "peak_flops_per_s", peak, "share_of_peak",
-                   cli_real(peak > 0 ? flops / peak : (double)NAN)));
-    if (!a->json) printf("%-14s%12.1f GFLOP/s of a peak of %.1f\n", "", flops / 1e9, peak / 1e9);
+         json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:f,s:o,s:o,s:f,s:f,s:o}", "test", "train", "layers", a->layers, "width",
+                   a->width, "vocab", a->vocab, "seqs", a->seqs, "seq_len", a->seq_len, "tokens_per_s", mid, "samples",
+                   samples_json(speed, a->repeats), "limit_tokens_per_s",
+                   cli_real(flops > 0 ? mid * peak / flops : (double)NAN), "flops_per_s", flops, "peak_flops_per_s",
+                   peak, "share_of_peak", cli_real(peak > 0 ? flops / peak : (double)NAN)));
+    if (!a->json)
+        printf("%-14s%12.1f GFLOP/s of a peak of %.1f\n", "", flops / 1e9, peak / 1e9);
     return DUET_OK;
 }
 
@@ -131,17 +149,20 @@ static json_t *cpu_name(void) {
     FILE *f = fopen("/proc/cpuinfo", "r");
     while (f && !*name && fgets(line, sizeof line, f)) {
         char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
+        if (strncmp(line, "model name", 10) || !colon)
+            continue;
         snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
     }
-    if (f) fclose(f);
+    if (f)
+        fclose(f);
     return *name ? json_string(name) : json_null();
 }
 
 static json_t *machine(const bench *b) {
     const char *kernel = getenv("DUET_KERNEL");
-    return json_pack("{s:o,s:i,s:i,s:o,s:s}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads", b->a->threads ? b->a->threads : dt_cpu_count(),
-                     "kernel", kernel && *kernel ? json_string(kernel) : json_null(), "version", duet_version());
+    return json_pack("{s:o,s:i,s:i,s:o,s:s}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads",
+                     b->a->threads ? b->a->threads : dt_cpu_count(), "kernel",
+                     kernel && *kernel ? json_string(kernel) : json_null(), "version", duet_version());
 }
 
 static duet_status open_engine(bench *b, duet_err *err) {
@@ -151,10 +172,14 @@ static duet_status open_engine(bench *b, duet_err *err) {
     duet_engine_options o = {.n_threads = b->a->threads, .max_seqs = most, .no_prefix_cache = true};
     size_t longest = (size_t)(b->a->bench_p > b->a->bench_n ? b->a->bench_p : b->a->bench_n) + 1;
     duet_status st = duet_model_open(b->a->m, &b->model, err);
-    if (!st) st = duet_model_describe(b->model, &b->info, err);
-    if (st) return st;
+    if (!st)
+        st = duet_model_describe(b->model, &b->info, err);
+    if (st)
+        return st;
     if ((size_t)b->info.max_pos < longest)
-        return dt_fail(err, DUET_E_RANGE, "bench: %zu tokens are more than the model's context of %d; set -p and -n lower", longest, b->info.max_pos);
+        return dt_fail(err, DUET_E_RANGE,
+                       "bench: %zu tokens are more than the model's context of %d; set -p and -n lower", longest,
+                       b->info.max_pos);
     o.kv_bytes = b->info.kv_bytes_per_token * (longest + 64) * (size_t)most * 2;
     return duet_engine_create(b->model, &o, &b->engine, err);
 }
@@ -165,7 +190,8 @@ static int run(const cli_command *self, cli_args *a) {
     json_t *rows = json_array();
     duet_status st = DUET_OK;
     int code = read_batches(&b);
-    if (code) goto done;
+    if (code)
+        goto done;
     if (!a->m && !a->train) {
         code = cli_fail(EXIT_USAGE, "%s: nothing to do: give -m PATH, --train, or both", self->name);
         goto done;
@@ -177,13 +203,18 @@ static int run(const cli_command *self, cli_args *a) {
             goto done;
         }
     }
-    if (a->train) st = train_row(&b, rows, &err);
+    if (a->train)
+        st = train_row(&b, rows, &err);
     for (size_t i = 0; !st && a->m && i < b.n_batches; i++) {
-        if (a->bench_p) st = row(&b, "pp", a->bench_p, b.batch[i], rows, &err);
-        if (!st && a->bench_n) st = row(&b, "tg", a->bench_n, b.batch[i], rows, &err);
+        if (a->bench_p)
+            st = row(&b, "pp", a->bench_p, b.batch[i], rows, &err);
+        if (!st && a->bench_n)
+            st = row(&b, "tg", a->bench_n, b.batch[i], rows, &err);
     }
-    if (st) code = cli_fail_status(st, &err);
-    if (!code && a->json && !cli_put_json(json_pack("{s:O,s:o}", "rows", rows, "machine", machine(&b)))) code = EXIT_FAILED;
+    if (st)
+        code = cli_fail_status(st, &err);
+    if (!code && a->json)
+        code = cli_print_json(json_pack("{s:O,s:o}", "rows", rows, "machine", machine(&b)));
 done:
     json_decref(rows);
     duet_engine_destroy(b.engine);
@@ -193,16 +224,18 @@ done:
 
 static const cli_opt opts[] = {
     CLI_ROW_MODEL,
-    {'p', "prompt", CLI_INT, CLI_AT(bench_p), "TOKENS", "length of the prompts to read; 0 = skip", "512", 0, 1 << 24, NULL},
-    {'n', "gen", CLI_INT, CLI_AT(bench_n), "TOKENS", "tokens to write; 0 = skip", "128", 0, 1 << 24, NULL},
-    {0, "batch", CLI_TEXT, CLI_AT(batches), "LIST", "requests together, one row for each number", "1", 0, 0, NULL},
-    {'r', "repeats", CLI_INT, CLI_AT(repeats), "N", "measurements a row, after one to warm up; the median counts", "3", 1, 64, NULL},
-    {0, "train", CLI_FLAG, CLI_AT(train), NULL, "time a training step and the machine's peak too", NULL, 0, 0, NULL},
-    {0, "layers", CLI_INT, CLI_AT(layers), "N", "--train: layers", "6", 1, 1024, NULL},
-    {0, "width", CLI_INT, CLI_AT(width), "N", "--train: model width", "256", 2, 1 << 17, NULL},
-    {0, "vocab", CLI_INT, CLI_AT(vocab), "N", "--train: vocabulary", "512", 2, 1 << 20, NULL},
-    {0, "seqs", CLI_INT, CLI_AT(seqs), "N", "--train: sequences a step", "32", 1, 1 << 16, NULL},
-    {0, "seq-len", CLI_INT, CLI_AT(seq_len), "TOKENS", "--train: tokens a sequence", "256", 2, 1 << 20, NULL},
+    {'p', "prompt",  CLI_INT,  CLI_AT(bench_p), "TOKENS", "length of the prompts to read; 0 = skip",                     "512", 0, 1 << 24,
+      NULL                                                                                                                                       },
+    {'n', "gen",     CLI_INT,  CLI_AT(bench_n), "TOKENS", "tokens to write; 0 = skip",                                   "128", 0, 1 << 24, NULL},
+    {0,   "batch",   CLI_TEXT, CLI_AT(batches), "LIST",   "requests together, one row for each number",                  "1",   0, 0,       NULL},
+    {'r', "repeats", CLI_INT,  CLI_AT(repeats), "N",      "measurements a row, after one to warm up; the median counts", "3",
+      1,                                                                                                                            64,      NULL},
+    {0,   "train",   CLI_FLAG, CLI_AT(train),   NULL,     "time a training step and the machine's peak too",             NULL,  0, 0,       NULL},
+    {0,   "layers",  CLI_INT,  CLI_AT(layers),  "N",      "--train: layers",                                             "6",   1, 1024,    NULL},
+    {0,   "width",   CLI_INT,  CLI_AT(width),   "N",      "--train: model width",                                        "256", 2, 1 << 17, NULL},
+    {0,   "vocab",   CLI_INT,  CLI_AT(vocab),   "N",      "--train: vocabulary",                                         "512", 2, 1 << 20, NULL},
+    {0,   "seqs",    CLI_INT,  CLI_AT(seqs),    "N",      "--train: sequences a step",                                   "32",  1, 1 << 16, NULL},
+    {0,   "seq-len", CLI_INT,  CLI_AT(seq_len), "TOKENS", "--train: tokens a sequence",                                  "256", 2, 1 << 20, NULL},
     CLI_ROW_THREADS,
     CLI_ROW_JSON("one JSON object with all rows and the machine"),
     CLI_ROW_CONFIG,
@@ -213,8 +246,10 @@ const cli_command cli_bench = {
     .name = "bench",
     .operands = "",
     .title = "measure speed: reading prompts, writing tokens, training",
-    .text = "Rows: pp512 reads a prompt of 512 tokens, tg128 writes 128 tokens, tg128x16 writes them for 16 requests together, train is one training "
-            "step. limit_tokens_per_s is what the measured peak of multiply-adds would allow (known with --train, else null).",
+    .text = "Rows: pp512 reads a prompt of 512 tokens, tg128 writes 128 tokens, tg128x16 writes them for 16 requests "
+            "together, train is one training "
+            "step. limit_tokens_per_s is what the measured peak of multiply-adds would allow (known with --train, else "
+            "null).",
     .examples = "duet bench -m models/chain-M -p 512 -n 128 --batch 1,16 --json  # for a table\n"
                 "duet bench --train  # the training step of README's table",
     .opts = opts,

@@ -46,7 +46,8 @@ static bool has_mode(const char *list, const char *word) {
     size_t n = strlen(word);
     for (const char *p = list; p && *p; p = strchr(p, ',')) {
         p += *p == ',';
-        if (!strncmp(p, word, n) && (p[n] == ',' || !p[n])) return true;
+        if (!strncmp(p, word, n) && (p[n] == ',' || !p[n]))
+            return true;
     }
     return false;
 }
@@ -73,30 +74,43 @@ static const char *unknown_mode(const char *list) {
 static void make_plan(eval *e) {
     const char *modes = e->a->modes;
     bool both = e->a->before_M || e->a->before_m;
-    if (has_mode(modes, "M")) e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_M, .variant = both ? "before" : "", .before = both};
-    if (has_mode(modes, "m")) e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_m, .variant = both ? "after" : ""};
-    if (has_mode(modes, "duet") && both) e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = "before", .before = true};
-    if (has_mode(modes, "duet")) e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = both ? "after" : ""};
-    if (has_mode(modes, "shuffled")) e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = "shuffled", .shuffled = true};
-    if (has_mode(modes, "masked")) e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = "masked", .masked = true};
+    if (has_mode(modes, "M"))
+        e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_M, .variant = both ? "before" : "", .before = both};
+    if (has_mode(modes, "m"))
+        e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_m, .variant = both ? "after" : ""};
+    if (has_mode(modes, "duet") && both)
+        e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = "before", .before = true};
+    if (has_mode(modes, "duet"))
+        e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = both ? "after" : ""};
+    if (has_mode(modes, "shuffled"))
+        e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = "shuffled", .shuffled = true};
+    if (has_mode(modes, "masked"))
+        e->plan[e->n_plan++] = (plan){.mode = DUET_MODE_DUET, .variant = "masked", .masked = true};
 }
 
 static bool needs(const eval *e, bool want_M) {
     for (size_t i = 0; i < e->n_plan; i++)
-        if (e->plan[i].mode == DUET_MODE_DUET || (e->plan[i].mode == DUET_MODE_M) == want_M) return true;
+        if (e->plan[i].mode == DUET_MODE_DUET || (e->plan[i].mode == DUET_MODE_M) == want_M)
+            return true;
     return false;
 }
 
 static int check_usage(eval *e) {
     const cli_args *a = e->a;
     const char *bad = unknown_mode(a->modes);
-    if (bad) return cli_fail(EXIT_USAGE, "eval: --modes: %s is not one of M, m, duet, shuffled, masked", bad);
+    if (bad)
+        return cli_fail(EXIT_USAGE, "eval: --modes: %s is not one of M, m, duet, shuffled, masked", bad);
     make_plan(e);
-    if (!e->n_plan) return cli_fail(EXIT_USAGE, "eval: --modes names nothing to do");
-    if (!a->task == !a->data) return cli_fail(EXIT_USAGE, "eval: give either --task FAMILY or --data FILE");
-    if (needs(e, true) && !a->M) return cli_fail(EXIT_USAGE, "eval: -M is missing: the folder of the capable model");
-    if (needs(e, false) && !a->m) return cli_fail(EXIT_USAGE, "eval: -m is missing: the folder of the light model");
-    if (!duet_grader_parse(a->grader, &e->grader)) return cli_fail(EXIT_USAGE, "eval: --grader: %s is not known", a->grader);
+    if (!e->n_plan)
+        return cli_fail(EXIT_USAGE, "eval: --modes names nothing to do");
+    if (!a->task == !a->data)
+        return cli_fail(EXIT_USAGE, "eval: give either --task FAMILY or --data FILE");
+    if (needs(e, true) && !a->M)
+        return cli_fail(EXIT_USAGE, "eval: -M is missing: the folder of the capable model");
+    if (needs(e, false) && !a->m)
+        return cli_fail(EXIT_USAGE, "eval: -m is missing: the folder of the light model");
+    if (!duet_grader_parse(a->grader, &e->grader))
+        return cli_fail(EXIT_USAGE, "eval: --grader: %s is not known", a->grader);
     return 0;
 }
 
@@ -108,10 +122,12 @@ static duet_status open_questions(eval *e, duet_err *err) {
     e->data = a->data ? a->data : a->task;
     if (a->data) {
         st = duet_dataset_open(a->data, &e->set, err);
-        if (st) return st;
+        if (st)
+            return st;
         size_t all = duet_dataset_size(e->set);
         e->n = cli_given(a, &a->n) && (size_t)a->n < all ? (size_t)a->n : all;
-        if (!e->n) return dt_fail(err, DUET_E_FORMAT, "%s: no questions", a->data);
+        if (!e->n)
+            return dt_fail(err, DUET_E_FORMAT, "%s: no questions", a->data);
         e->examples = duet_dataset_get(e->set, 0);
         const char *slash = strrchr(a->data, '/');
         e->data = slash ? slash + 1 : a->data;
@@ -119,13 +135,16 @@ static duet_status open_questions(eval *e, duet_err *err) {
     }
     duet_task *t = NULL;
     st = cli_task_open(a->task, NULL, 0, &t, err);
-    if (st) return st;
+    if (st)
+        return st;
     e->made = dt_calloc((size_t)a->n, sizeof *e->made);
-    if (!e->made) st = dt_fail(err, DUET_E_NOMEM, "no memory for %d questions", a->n);
+    if (!e->made)
+        st = dt_fail(err, DUET_E_NOMEM, "no memory for %d questions", a->n);
     duet_split split = !strcmp(a->split, "train") ? DUET_SPLIT_TRAIN : DUET_SPLIT_TEST;
     for (int i = 0; !st && i < a->n; i++) {
         st = duet_task_example(t, split, a->seed, (uint64_t)i, &e->made[i], err);
-        if (!st) e->n_made++;
+        if (!st)
+            e->n_made++;
     }
     duet_task_close(t);
     e->examples = e->made;
@@ -138,14 +157,17 @@ static duet_status open_questions(eval *e, duet_err *err) {
 static duet_status open_model(eval *e, const char *path, duet_backend **out, duet_err *err) {
     models *s = &e->models;
     duet_backend_options o = cli_engine_options(e->a);
-    if (!path) return DUET_OK;
+    if (!path)
+        return DUET_OK;
     for (size_t i = 0; i < s->n; i++) {
-        if (strcmp(s->path[i], path)) continue;
+        if (strcmp(s->path[i], path))
+            continue;
         *out = s->b[i];
         return DUET_OK;
     }
     duet_status st = duet_backend_open(path, &o, out, err);
-    if (st) return st;
+    if (st)
+        return st;
     s->path[s->n] = path;
     s->b[s->n++] = *out;
     return DUET_OK;
@@ -155,11 +177,16 @@ static duet_status open_pairs(eval *e, duet_err *err) {
     const cli_args *a = e->a;
     duet_pair_options o = cli_pair_options(a);
     duet_status st = open_model(e, a->M, &e->M, err);
-    if (!st) st = open_model(e, a->m, &e->m, err);
-    if (!st) st = open_model(e, a->before_M ? a->before_M : a->M, &e->before_M, err);
-    if (!st) st = open_model(e, a->before_m ? a->before_m : a->m, &e->before_m, err);
-    if (!st) st = duet_pair_create(e->M, e->m, &o, &e->after, err);
-    if (!st && (a->before_M || a->before_m)) st = duet_pair_create(e->before_M, e->before_m, &o, &e->before, err);
+    if (!st)
+        st = open_model(e, a->m, &e->m, err);
+    if (!st)
+        st = open_model(e, a->before_M ? a->before_M : a->M, &e->before_M, err);
+    if (!st)
+        st = open_model(e, a->before_m ? a->before_m : a->m, &e->before_m, err);
+    if (!st)
+        st = duet_pair_create(e->M, e->m, &o, &e->after, err);
+    if (!st && (a->before_M || a->before_m))
+        st = duet_pair_create(e->before_M, e->before_m, &o, &e->before, err);
     return st;
 }
 
@@ -170,25 +197,27 @@ static void on_progress(void *user, size_t done, size_t total, double accuracy) 
     char left[16], line[160];
     double now = dt_now();
     const plan *p = &e->plan[e->at];
-    if (e->a->quiet || (done < total && now - e->last < 0.2)) return;
+    if (e->a->quiet || (done < total && now - e->last < 0.2))
+        return;
     e->last = now;
     dt_time_left(done ? (now - e->began) / (double)done * (double)(total - done) : 0, left);
-    snprintf(line, sizeof line, "row %zu of %zu, %s%s%s: %zu of %zu, accuracy %.1f %%, %s left", e->at + 1, e->n_plan, duet_mode_name(p->mode),
-             *p->variant ? " " : "", p->variant, done, total, 100 * accuracy, left);
+    snprintf(line, sizeof line, "row %zu of %zu, %s%s%s: %zu of %zu, accuracy %.1f %%, %s left", e->at + 1, e->n_plan,
+             duet_mode_name(p->mode), *p->variant ? " " : "", p->variant, done, total, 100 * accuracy, left);
     cli_live(line);
 }
 
 static void on_sample(void *user, const duet_example *x, const duet_pair_request *r, int score) {
     eval *e = user;
     const plan *p = &e->plan[e->at];
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:i,s:s,s:I,s:I}", "mode", duet_mode_name(p->mode), "variant", p->variant, "id",
-                          x->id ? x->id : "", "question", x->question, "truth", x->answer, "signal",
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:i,s:s,s:I,s:I}", "mode", duet_mode_name(p->mode), "variant",
+                          p->variant, "id", x->id ? x->id : "", "question", x->question, "truth", x->answer, "signal",
                           json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
-                          json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "score", score, "handoff",
-                          duet_handoff_name(r->handoff), "M_tokens", (json_int_t)r->ledger.M.output_tokens, "m_tokens",
-                          (json_int_t)r->ledger.m.output_tokens);
+                          json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "score", score,
+                          "handoff", duet_handoff_name(r->handoff), "M_tokens", (json_int_t)r->ledger.M.output_tokens,
+                          "m_tokens", (json_int_t)r->ledger.m.output_tokens);
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    if (text) fprintf(e->samples, "%s\n", text);
+    if (text)
+        fprintf(e->samples, "%s\n", text);
     free(text);
     json_decref(j);
 }
@@ -219,7 +248,8 @@ static duet_status run_rows(eval *e, duet_err *err) {
                              .user = e};
         e->began = dt_now();
         duet_status st = duet_eval_run(&job, &e->row[e->at], err);
-        if (st) return st;
+        if (st)
+            return st;
     }
     cli_live(NULL);
     duet_eval_finish(e->row, e->n_plan);
@@ -238,11 +268,13 @@ static json_t *sampling_json(duet_sampling s) {
 
 static char *settings_text(const eval *e) {
     const cli_args *a = e->a;
-    json_t *j = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:I,s:i,s:I,s:i,s:i,s:s,s:o,s:o}", "M", text_or_null(a->M), "m", text_or_null(a->m), "before_M",
-                          text_or_null(a->before_M), "before_m", text_or_null(a->before_m), "task", text_or_null(a->task), "data", text_or_null(a->data),
-                          "split", a->split, "questions", (json_int_t)e->n, "samples_per_question", a->k, "seed", (json_int_t)a->seed, "signal_budget",
-                          a->signal_budget, "answer_budget", a->answer_budget, "grader", a->grader, "sampling_M",
-                          sampling_json(cli_sampling_for(a, e->M, &a->on_M)), "sampling_m", sampling_json(cli_sampling_for(a, e->m, &a->on_m)));
+    json_t *j = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:I,s:i,s:I,s:i,s:i,s:s,s:o,s:o}", "M", text_or_null(a->M), "m",
+                          text_or_null(a->m), "before_M", text_or_null(a->before_M), "before_m",
+                          text_or_null(a->before_m), "task", text_or_null(a->task), "data", text_or_null(a->data),
+                          "split", a->split, "questions", (json_int_t)e->n, "samples_per_question", a->k, "seed",
+                          (json_int_t)a->seed, "signal_budget", a->signal_budget, "answer_budget", a->answer_budget,
+                          "grader", a->grader, "sampling_M", sampling_json(cli_sampling_for(a, e->M, &a->on_M)),
+                          "sampling_m", sampling_json(cli_sampling_for(a, e->m, &a->on_m)));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     return text;
@@ -251,7 +283,8 @@ static char *settings_text(const eval *e) {
 static void add_model_print(json_t *to, const char *name, const duet_backend *b) {
     duet_model_info info;
     duet_model *m = b ? duet_backend_model(b) : NULL;
-    if (m && !duet_model_describe(m, &info, NULL)) json_object_set_new(to, name, json_string(info.sha256));
+    if (m && !duet_model_describe(m, &info, NULL))
+        json_object_set_new(to, name, json_string(info.sha256));
 }
 
 static void add_data_print(json_t *to, const eval *e) {
@@ -273,8 +306,10 @@ static json_t *report(const eval *e) {
     if (print) {
         add_model_print(print, "M", e->M);
         add_model_print(print, "m", e->m);
-        if (e->before) add_model_print(print, "before_M", e->before_M);
-        if (e->before) add_model_print(print, "before_m", e->before_m);
+        if (e->before)
+            add_model_print(print, "before_M", e->before_M);
+        if (e->before)
+            add_model_print(print, "before_m", e->before_m);
         add_data_print(print, e);
     }
     free(settings);
@@ -284,7 +319,8 @@ static json_t *report(const eval *e) {
 
 static duet_status write_in(const char *dir, const char *name, const char *text, duet_err *err) {
     char *path = dt_path_join(dir, name);
-    duet_status st = path && text ? dt_file_write_atomic(path, text, strlen(text), err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", name);
+    duet_status st = path && text ? dt_file_write_atomic(path, text, strlen(text), err)
+                                  : dt_fail(err, DUET_E_NOMEM, "%s: no memory", name);
     free(path);
     return st;
 }
@@ -294,7 +330,8 @@ static duet_status write_reports(const eval *e, const json_t *j, const char *tab
     char *text = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
     if (e->a->out) {
         st = write_in(e->a->out, "eval.json", text, err);
-        if (!st) st = write_in(e->a->out, "table.txt", table, err);
+        if (!st)
+            st = write_in(e->a->out, "table.txt", table, err);
     }
     free(text);
     return st;
@@ -303,7 +340,8 @@ static duet_status write_reports(const eval *e, const json_t *j, const char *tab
 static duet_status draw(const eval *e, duet_err *err) {
     const char *path = e->a->plot;
     char *own = NULL;
-    if (!path && e->a->out) path = own = dt_path_join(e->a->out, "plot.svg");
+    if (!path && e->a->out)
+        path = own = dt_path_join(e->a->out, "plot.svg");
     duet_status st = path ? duet_eval_plot(e->row, e->n_plan, e->data, path, err) : DUET_OK;
     if (st == DUET_E_UNSUPPORTED && !e->a->plot) { /* nobody asked for it by name */
         cli_fail(0, "warning: no plot: %s", err->text);
@@ -317,7 +355,8 @@ static duet_status draw(const eval *e, duet_err *err) {
 static const duet_eval_row *judged(const eval *e) {
     const duet_eval_row *r = &e->row[e->n_plan - 1];
     for (size_t i = 0; i < e->n_plan; i++)
-        if (e->plan[i].mode == DUET_MODE_DUET && !e->plan[i].shuffled && !e->plan[i].masked) r = &e->row[i];
+        if (e->plan[i].mode == DUET_MODE_DUET && !e->plan[i].shuffled && !e->plan[i].masked)
+            r = &e->row[i];
     return r;
 }
 
@@ -336,12 +375,14 @@ static int finish(eval *e) {
         fputs(table, stdout);
     fflush(stdout);
     duet_status st = write_reports(e, j, table, &err);
-    if (!st) st = draw(e, &err);
-    if (st) code = cli_fail(EXIT_FAILED, "%s", err.text);
+    if (!st)
+        st = draw(e, &err);
+    if (st)
+        code = cli_fail(EXIT_FAILED, "%s", err.text);
     const duet_eval_row *r = judged(e);
     if (!code && cli_given(e->a, &e->a->min_accuracy) && !(r->accuracy >= e->a->min_accuracy))
-        code = cli_fail(EXIT_SCORE, "accuracy %.4g (%s%s%s) is below the required %.4g", r->accuracy, r->mode, *r->variant ? " " : "", r->variant,
-                        e->a->min_accuracy);
+        code = cli_fail(EXIT_SCORE, "accuracy %.4g (%s%s%s) is below the required %.4g", r->accuracy, r->mode,
+                        *r->variant ? " " : "", r->variant, e->a->min_accuracy);
 done:
     json_decref(j);
     free(table);
@@ -350,22 +391,28 @@ done:
 
 static int open_out(eval *e) {
     duet_err err = {{0}};
-    if (!e->a->out) return 0;
-    if (dt_mkdirs(e->a->out, &err)) return cli_fail(EXIT_FAILED, "%s", err.text);
+    if (!e->a->out)
+        return 0;
+    if (dt_mkdirs(e->a->out, &err))
+        return cli_fail(EXIT_FAILED, "%s", err.text);
     char *path = dt_path_join(e->a->out, "samples.jsonl");
-    if (path) e->samples = fopen(path, "wb");
-    int code = e->samples ? 0 : cli_fail(EXIT_FAILED, "%s: cannot create: %s", path ? path : e->a->out, strerror(errno));
+    if (path)
+        e->samples = fopen(path, "wb");
+    int code =
+        e->samples ? 0 : cli_fail(EXIT_FAILED, "%s: cannot create: %s", path ? path : e->a->out, strerror(errno));
     free(path);
     return code;
 }
 
 static int close_samples(eval *e) {
-    if (!e->samples) return 0;
+    if (!e->samples)
+        return 0;
     errno = 0;
     bool bad = ferror(e->samples);
     bad = fclose(e->samples) || bad;
     e->samples = NULL;
-    return bad ? cli_fail(EXIT_FAILED, "%s/samples.jsonl: cannot write: %s", e->a->out, strerror(errno ? errno : EIO)) : 0;
+    return bad ? cli_fail(EXIT_FAILED, "%s/samples.jsonl: cannot write: %s", e->a->out, strerror(errno ? errno : EIO))
+               : 0;
 }
 
 static int run(const cli_command *self, cli_args *a) {
@@ -373,7 +420,8 @@ static int run(const cli_command *self, cli_args *a) {
     eval e = {.a = a};
     (void)self;
     int code = check_usage(&e);
-    if (code) return code;
+    if (code)
+        return code;
     duet_status st = open_questions(&e, &err);
     if (st) {
         code = a->task ? cli_fail_option(st, &err) : cli_fail_input(st, &err);
@@ -385,12 +433,16 @@ static int run(const cli_command *self, cli_args *a) {
         goto done;
     }
     code = open_out(&e);
-    if (code) goto done;
+    if (code)
+        goto done;
     st = run_rows(&e, &err);
-    if (st) code = cli_fail_status(st, &err);
+    if (st)
+        code = cli_fail_status(st, &err);
     int wrote = close_samples(&e);
-    if (!code) code = wrote;
-    if (!code) code = finish(&e);
+    if (!code)
+        code = wrote;
+    if (!code)
+        code = finish(&e);
 done:
     close_samples(&e);
     duet_pair_destroy(e.after);
@@ -407,19 +459,28 @@ done:
 static const cli_opt opts[] = {
     CLI_ROW_M,
     CLI_ROW_m,
-    {0, "before-M", CLI_TEXT, CLI_AT(before_M), "PATH", "M before joint training: a row more, and what savings are measured against", NULL, 0, 0, NULL},
-    {0, "before-m", CLI_TEXT, CLI_AT(before_m), "PATH", "m before joint training (default: the same m)", NULL, 0, 0, NULL},
-    {0, "task", CLI_TEXT, CLI_AT(task), "FAMILY[,KNOB=VALUE...]", "generated questions; `duet tasks` lists families and knobs", NULL, 0, 0, NULL},
-    {0, "data", CLI_TEXT, CLI_AT(data), "FILE", "questions from JSON lines {\"question\",\"answer\"}", NULL, 0, 0, NULL},
-    {'n', "n", CLI_INT, CLI_AT(n), "N", "questions; of a FILE all, unless given", "200", 1, 1 << 24, NULL},
-    {'k', "samples", CLI_INT, CLI_AT(k), "N", "samples a question", "1", 1, 4096, NULL},
-    {0, "split", CLI_TEXT, CLI_AT(split), "NAME", "generated questions: test (held out) or train", "test", 0, 0, "train|test"},
-    {0, "modes", CLI_TEXT, CLI_AT(modes), "LIST", "rows: M, m, duet, shuffled (controls: signals of other questions), masked (the truth hidden in the signal)",
-     "M,m,duet,shuffled", 0, 0, NULL},
-    {0, "grader", CLI_TEXT, CLI_AT(grader), "NAME", "how answers are compared: exact, hendrycks or gpqa-first", "exact", 0, 0, "exact|hendrycks|gpqa-first"},
-    {0, "min-accuracy", CLI_REAL, CLI_AT(min_accuracy), "X", "exit with 5 if the pair's accuracy is below X, from 0 to 1", NULL, 0, 1, NULL},
-    {0, "plot", CLI_TEXT, CLI_AT(plot), "FILE", "draw accuracy against M tokens as SVG (needs gnuplot)", NULL, 0, 0, NULL},
-    {0, "out", CLI_TEXT, CLI_AT(out), "DIR", "write eval.json, table.txt, samples.jsonl and plot.svg there", NULL, 0, 0, NULL},
+    {0,   "before-M",     CLI_TEXT, CLI_AT(before_M),     "PATH",
+      "M before joint training: a row more, and what savings are measured against",                                                                  NULL,                0, 0,       NULL                        },
+    {0,   "before-m",     CLI_TEXT, CLI_AT(before_m),     "PATH",                   "m before joint training (default: the same m)",                NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
+    {0,   "task",         CLI_TEXT, CLI_AT(task),         "FAMILY[,KNOB=VALUE...]",
+      "generated questions; `duet tasks` lists families and knobs",                                                                                  NULL,                0, 0,       NULL                        },
+    {0,   "data",         CLI_TEXT, CLI_AT(data),         "FILE",                   "questions from JSON lines {\"question\",\"answer\"}",          NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
+    {'n', "n",            CLI_INT,  CLI_AT(n),            "N",                      "questions; of a FILE all, unless given",                       "200",               1, 1 << 24, NULL                        },
+    {'k', "samples",      CLI_INT,  CLI_AT(k),            "N",                      "samples a question",                                           "1",                 1, 4096,    NULL                        },
+    {0,   "split",        CLI_TEXT, CLI_AT(split),        "NAME",                   "generated questions: test (held out) or train",                "test",              0, 0,
+      "train|test"                                                                                                                                                                                                },
+    {0,   "modes",        CLI_TEXT, CLI_AT(modes),        "LIST",
+      "rows: M, m, duet, shuffled (controls: signals of other questions), masked (the truth hidden in the signal)",                                  "M,m,duet,shuffled", 0, 0,       NULL                        },
+    {0,   "grader",       CLI_TEXT, CLI_AT(grader),       "NAME",                   "how answers are compared: exact, hendrycks or gpqa-first",     "exact",
+      0,                                                                                                                                                                     0,       "exact|hendrycks|gpqa-first"},
+    {0,   "min-accuracy", CLI_REAL, CLI_AT(min_accuracy), "X",
+      "exit with 5 if the pair's accuracy is below X, from 0 to 1",                                                                                  NULL,                0, 1,       NULL                        },
+    {0,   "plot",         CLI_TEXT, CLI_AT(plot),         "FILE",                   "draw accuracy against M tokens as SVG (needs gnuplot)",        NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
+    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write eval.json, table.txt, samples.jsonl and plot.svg there", NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
     CLI_ROWS_BUDGETS,
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,
@@ -435,11 +496,14 @@ const cli_command cli_eval = {
     .name = "eval",
     .operands = "",
     .title = "measure the pair, M alone and m alone on the same questions",
-    .text = "Answers the same questions with M end to end, m alone and the pair, and prints accuracy with a 95 % interval, tokens of each model and "
-            "the share of M's tokens saved. In the control `shuffled` m reads the signal of another question: what it still answers right, it did not "
+    .text = "Answers the same questions with M end to end, m alone and the pair, and prints accuracy with a 95 % "
+            "interval, tokens of each model and "
+            "the share of M's tokens saved. In the control `shuffled` m reads the signal of another question: what it "
+            "still answers right, it did not "
             "learn from M.",
     .examples = "duet eval -M models/chain-M -m models/chain-m --task register --n 300  # a generated set\n"
-                "duet eval -M runs/rl/M -m runs/rl/m --before-M runs/sft-M/model --before-m runs/sft-m/model --task swap,S_max=8 --plot swap.svg  # before and after\n"
+                "duet eval -M runs/rl/M -m runs/rl/m --before-M runs/sft-M/model --before-m runs/sft-m/model --task "
+                "swap,S_max=8 --plot swap.svg  # before and after\n"
                 "duet eval -M M -m m --data questions.jsonl --json --min-accuracy 0.9  # in a script",
     .opts = opts,
     .n_opts = DT_COUNT(opts),

@@ -27,7 +27,8 @@ static const int32_t no_ids[1] = {0}; /* "end at nothing": a list that is there 
 
 static bool number_field(const json_t *in, const char *key, double lo, double hi, double *out, duet_err *err) {
     const json_t *j = json_object_get(in, key);
-    if (!j || json_is_null(j)) return true;
+    if (!j || json_is_null(j))
+        return true;
     if (!json_is_number(j) || !(json_number_value(j) >= lo && json_number_value(j) <= hi)) {
         dt_fail(err, DUET_E_RANGE, "%s is not a number in %g..%g", key, lo, hi);
         return false;
@@ -36,9 +37,11 @@ static bool number_field(const json_t *in, const char *key, double lo, double hi
     return true;
 }
 
-static bool whole_field(const json_t *in, const char *key, json_int_t lo, json_int_t hi, json_int_t *out, duet_err *err) {
+static bool whole_field(const json_t *in, const char *key, json_int_t lo, json_int_t hi, json_int_t *out,
+                        duet_err *err) {
     const json_t *j = json_object_get(in, key);
-    if (!j || json_is_null(j)) return true;
+    if (!j || json_is_null(j))
+        return true;
     if (!json_is_integer(j) || json_integer_value(j) < lo || json_integer_value(j) > hi) {
         dt_fail(err, DUET_E_RANGE, "%s is not a whole number in %lld..%lld", key, (long long)lo, (long long)hi);
         return false;
@@ -49,10 +52,12 @@ static bool whole_field(const json_t *in, const char *key, json_int_t lo, json_i
 
 static bool read_prompt(const job *j, const json_t *in, line *l, duet_err *err) {
     const json_t *ids = json_object_get(in, "ids"), *prompt = json_object_get(in, "prompt");
-    if (ids) return cli_ids_from(ids, &l->ids, err);
+    if (ids)
+        return cli_ids_from(ids, &l->ids, err);
     if (json_is_string(prompt))
-        return !duet_tokenizer_encode(duet_backend_tokenizer(j->b), json_string_value(prompt), json_string_length(prompt),
-                                      j->a->add_special ? DUET_ENC_ADD_SPECIAL : 0, &l->ids, err);
+        return !duet_tokenizer_encode(duet_backend_tokenizer(j->b), json_string_value(prompt),
+                                      json_string_length(prompt), j->a->add_special ? DUET_ENC_ADD_SPECIAL : 0, &l->ids,
+                                      err);
     dt_fail(err, DUET_E_FORMAT, "neither ids nor prompt is there%s",
             json_object_get(in, "messages") ? "; messages are not read: render them into a prompt" : "");
     return false;
@@ -63,7 +68,8 @@ static bool read_line(const job *j, const json_t *in, line *l, duet_err *err) {
     json_int_t max_tokens = j->a->predict, top_k = s.top_k, seed = -1;
     const json_t *stop = json_object_get(in, "stop_ids"), *ignore = json_object_get(in, "ignore_eos");
     if (!read_prompt(j, in, l, err) || !whole_field(in, "max_tokens", -1, INT32_MAX, &max_tokens, err) ||
-        !number_field(in, "temp", 0, 100, &s.temperature, err) || !number_field(in, "temperature", 0, 100, &s.temperature, err) ||
+        !number_field(in, "temp", 0, 100, &s.temperature, err) ||
+        !number_field(in, "temperature", 0, 100, &s.temperature, err) ||
         !whole_field(in, "top_k", 0, INT32_MAX, &top_k, err) || !number_field(in, "top_p", 0, 1, &s.top_p, err) ||
         !number_field(in, "min_p", 0, 1, &s.min_p, err) || !whole_field(in, "seed", 0, INT64_MAX, &seed, err))
         return false;
@@ -72,10 +78,17 @@ static bool read_line(const job *j, const json_t *in, line *l, duet_err *err) {
         return false;
     }
     s.top_k = (int)top_k;
-    if (seed >= 0) s.seed = (uint64_t)seed;
-    l->r = (duet_gen_request){
-        .prompt = l->ids.v, .n_prompt = l->ids.n, .n = 1, .max_tokens = (int)max_tokens, .sampling = s, .stop_ids = l->stop_ids.v, .n_stop = l->stop_ids.n};
-    if (ignore ? json_is_true(ignore) : j->a->ignore_eos) l->r.eos_ids = no_ids;
+    if (seed >= 0)
+        s.seed = (uint64_t)seed;
+    l->r = (duet_gen_request){.prompt = l->ids.v,
+                              .n_prompt = l->ids.n,
+                              .n = 1,
+                              .max_tokens = (int)max_tokens,
+                              .sampling = s,
+                              .stop_ids = l->stop_ids.v,
+                              .n_stop = l->stop_ids.n};
+    if (ignore ? json_is_true(ignore) : j->a->ignore_eos)
+        l->r.eos_ids = no_ids;
     return true;
 }
 
@@ -86,10 +99,12 @@ static json_t *result(const job *j, const duet_generation *g, duet_err *err) {
     json_t *lp = json_array();
     for (size_t i = 0; lp && i < g->n; i++)
         json_array_append_new(lp, cli_real((double)g->logprobs[i]));
-    duet_status st = duet_tokenizer_decode(duet_backend_tokenizer(j->b), g->ids, g->n - ended, j->a->skip_special, &text, err);
+    duet_status st =
+        duet_tokenizer_decode(duet_backend_tokenizer(j->b), g->ids, g->n - ended, j->a->skip_special, &text, err);
     json_t *out = st ? NULL
-                     : json_pack("{s:o,s:o,s:O,s:s}", "ids", cli_ids_json(g->ids, g->n), "text", json_stringn(text.data ? text.data : "", text.n),
-                                 "logprobs", lp, "stop", duet_stop_name(g->stop));
+                     : json_pack("{s:o,s:o,s:O,s:s}", "ids", cli_ids_json(g->ids, g->n), "text",
+                                 json_stringn(text.data ? text.data : "", text.n), "logprobs", lp, "stop",
+                                 duet_stop_name(g->stop));
     json_decref(lp);
     duet_text_free(&text);
     return out;
@@ -116,7 +131,8 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
         r[k].out = &l[i].gen;
         at[k++] = i;
     }
-    if (k) st = duet_backend_generate(j->b, r, k, cli_cancel(), err);
+    if (k)
+        st = duet_backend_generate(j->b, r, k, cli_cancel(), err);
     bool alone = st && st != DUET_E_CANCELLED && k > 1;
     for (size_t i = 0; i < k; i++) {
         duet_err why = *err;
@@ -130,8 +146,10 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
             *err = why;
             goto done;
         }
-        if (!one) out[at[i]] = result(j, &l[at[i]].gen, &why);
-        if (!out[at[i]]) out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
+        if (!one)
+            out[at[i]] = result(j, &l[at[i]].gen, &why);
+        if (!out[at[i]])
+            out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
     }
     st = DUET_OK;
 done:
@@ -156,9 +174,10 @@ static int on_token(void *user, int sample, int32_t id, float logprob) {
     size_t n = 0;
     (void)sample;
     (void)logprob;
-    if (duet_decoder_push(s->decoder, id, &text, &n, NULL)) return 1;
+    if (duet_decoder_push(s->decoder, id, &text, &n, NULL))
+        return 1;
     cli_put_text(stdout, text, n);
-    s->broken = fflush(stdout) != 0;
+    s->broken = !cli_flush();
     return s->broken;
 }
 
@@ -168,7 +187,8 @@ static int generate_plain(job *j, const char *prompt, size_t n_prompt) {
     line l = {0};
     int code = EXIT_DONE;
     json_t *in = json_pack("{s:o}", "prompt", json_stringn(prompt, n_prompt));
-    if (!in) return cli_fail(EXIT_INPUT, "the prompt is not valid UTF-8");
+    if (!in)
+        return cli_fail(EXIT_INPUT, "the prompt is not valid UTF-8");
     if (!read_line(j, in, &l, &err)) {
         code = cli_fail(EXIT_FAILED, "%s", err.text);
         goto done;
@@ -182,7 +202,8 @@ static int generate_plain(job *j, const char *prompt, size_t n_prompt) {
         on_token(&s, 0, -1, 0); /* what is still held */
     }
     putchar('\n');
-    if (st) code = cli_fail_status(st, &err);
+    if (st)
+        code = cli_fail_status(st, &err);
 done:
     duet_decoder_destroy(s.decoder);
     line_clear(&l);
@@ -194,7 +215,8 @@ static int generate_operands(job *j) {
     int code = EXIT_DONE;
     for (int i = 0; i < j->a->n_rest && code != EXIT_INTERRUPTED; i++) {
         int one = generate_plain(j, j->a->rest[i], strlen(j->a->rest[i]));
-        if (one) code = one;
+        if (one)
+            code = one;
     }
     return code;
 }
@@ -202,11 +224,14 @@ static int generate_operands(job *j) {
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.a = a};
-    if (!a->m) return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
-    if (a->json && a->n_rest) return cli_fail(EXIT_USAGE, "generate: --json reads lines from standard input, not operands");
+    if (!a->m)
+        return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
+    if (a->json && a->n_rest)
+        return cli_fail(EXIT_USAGE, "generate: --json reads lines from standard input, not operands");
     duet_backend_options o = cli_engine_options(a);
     duet_status st = duet_backend_open(a->m, &o, &j.b, &err);
-    if (st) return cli_fail_input(st, &err);
+    if (st)
+        return cli_fail_input(st, &err);
     int code = EXIT_DONE;
     if (a->json) {
         code = cli_each_line((size_t)a->batch, each, &j);
@@ -224,11 +249,13 @@ static int run(const cli_command *self, cli_args *a) {
 
 static const cli_opt opts[] = {
     CLI_ROW_MODEL,
-    {'n', "max-tokens", CLI_INT, CLI_AT(predict), "TOKENS", "tokens at most; -1 = up to the context", "256", -1, 1 << 28, NULL},
+    {'n', "max-tokens",   CLI_INT,  CLI_AT(predict),      "TOKENS", "tokens at most; -1 = up to the context",                 "256", -1,
+      1 << 28,                                                                                                                               NULL},
     CLI_ROWS_SAMPLING,
-    {0, "ignore-eos", CLI_FLAG, CLI_AT(ignore_eos), NULL, "go on after an end token", NULL, 0, 0, NULL},
-    {0, "add-special", CLI_FLAG, CLI_AT(add_special), NULL, "add what the model's post-processor adds (such as BOS)", NULL, 0, 0, NULL},
-    {0, "skip-special", CLI_FLAG, CLI_AT(skip_special), NULL, "leave special tokens out of \"text\"", NULL, 0, 0, NULL},
+    {0,   "ignore-eos",   CLI_FLAG, CLI_AT(ignore_eos),   NULL,     "go on after an end token",                               NULL,  0,  0, NULL},
+    {0,   "add-special",  CLI_FLAG, CLI_AT(add_special),  NULL,     "add what the model's post-processor adds (such as BOS)",
+      NULL,                                                                                                                           0,  0, NULL},
+    {0,   "skip-special", CLI_FLAG, CLI_AT(skip_special), NULL,     "leave special tokens out of \"text\"",                   NULL,  0,  0, NULL},
     CLI_ROW_JSON("JSON lines in and out"),
     CLI_ROWS_ENGINE,
     CLI_ROW_CONFIG,
@@ -241,8 +268,10 @@ const cli_command cli_generate = {
     .max_rest = -1,
     .title = "let one model go on from a prompt",
     .text = "Writes what the model says after each PROMPT, or after standard input.\n\n"
-            "With --json it reads lines {\"ids\"} or {\"prompt\"}, each with max_tokens, temp, top_k, top_p, min_p, seed, stop_ids and ignore_eos "
-            "if wanted, and writes lines {\"ids\",\"text\",\"logprobs\",\"stop\"}, where stop is eos, length or stop. A line's result depends on that "
+            "With --json it reads lines {\"ids\"} or {\"prompt\"}, each with max_tokens, temp, top_k, top_p, min_p, "
+            "seed, stop_ids and ignore_eos "
+            "if wanted, and writes lines {\"ids\",\"text\",\"logprobs\",\"stop\"}, where stop is eos, length or stop. "
+            "A line's result depends on that "
             "line alone, not on its neighbours.",
     .examples = "duet generate -m models/chain-M --temp 0 'a=3'  # the likeliest continuation\n"
                 "duet generate -m models/chain-M --json < prompts.jsonl  # many prompts together",

@@ -5,7 +5,8 @@
 
 static int print(dt_buf *b) {
     int code = b->failed ? cli_fail(EXIT_FAILED, "no memory for the text") : EXIT_DONE;
-    if (!code) fputs(b->data, stdout);
+    if (!code)
+        fputs(b->data, stdout);
     dt_buf_clear(b);
     return code;
 }
@@ -23,7 +24,8 @@ static int run_help(const cli_command *self, cli_args *a) {
         return print(&b);
     }
     const cli_command *c = cli_find(a->rest[0]);
-    if (!c) return cli_fail(EXIT_USAGE, "help: unknown command %s ('duet help' lists all)", a->rest[0]);
+    if (!c)
+        return cli_fail(EXIT_USAGE, "help: unknown command %s ('duet help' lists all)", a->rest[0]);
     if (a->man)
         cli_man_text(c, &b);
     else
@@ -51,7 +53,8 @@ const cli_command cli_help = {
 
 static int run_version(const cli_command *self, cli_args *a) {
     (void)self;
-    if (a->json) return cli_put_json(json_pack("{s:s}", "version", duet_version())) ? EXIT_DONE : EXIT_FAILED;
+    if (a->json)
+        return cli_print_json(json_pack("{s:s}", "version", duet_version()));
     printf("duet %s\n", duet_version());
     return EXIT_DONE;
 }
@@ -73,7 +76,8 @@ const cli_command cli_version = {
 static int run_completion(const cli_command *self, cli_args *a) {
     dt_buf b = {0};
     (void)self;
-    if (strcmp(a->rest[0], "bash") != 0) return cli_fail(EXIT_USAGE, "completion: %s is not a known shell; bash is", a->rest[0]);
+    if (strcmp(a->rest[0], "bash") != 0)
+        return cli_fail(EXIT_USAGE, "completion: %s is not a known shell; bash is", a->rest[0]);
     cli_completion_text(&b);
     return print(&b);
 }

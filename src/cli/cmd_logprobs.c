@@ -12,7 +12,8 @@ static json_t *one(const job *j, const json_t *in, duet_err *err) {
     duet_ids ids = {0};
     json_t *list = NULL;
     float *lp = NULL;
-    if (!cli_ids_from(in, &ids, err)) return NULL;
+    if (!cli_ids_from(in, &ids, err))
+        return NULL;
     if (!ids.n) {
         dt_fail(err, DUET_E_FORMAT, "ids is empty");
         goto done;
@@ -22,7 +23,8 @@ static json_t *one(const job *j, const json_t *in, duet_err *err) {
         dt_fail(err, DUET_E_NOMEM, "no memory for %zu log-probs", ids.n);
         goto done;
     }
-    if (ids.n > 1 && duet_model_logprobs(j->model, ids.v, ids.n, j->n_threads, lp, err)) goto done;
+    if (ids.n > 1 && duet_model_logprobs(j->model, ids.v, ids.n, j->n_threads, lp, err))
+        goto done;
     list = json_array();
     for (size_t i = 0; list && i + 1 < ids.n; i++)
         json_array_append_new(list, cli_real((double)lp[i]));
@@ -37,7 +39,8 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
     for (size_t i = 0; i < n; i++) {
         duet_err err = {{0}};
         out[i] = one(user, json_object_get(in[i], "ids"), &err);
-        if (!out[i]) out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
+        if (!out[i])
+            out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
     }
     return DUET_OK;
 }
@@ -45,9 +48,11 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.n_threads = a->threads};
-    if (!a->m) return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
+    if (!a->m)
+        return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
     duet_status st = duet_model_open(a->m, &j.model, &err);
-    if (st) return cli_fail_input(st, &err);
+    if (st)
+        return cli_fail_input(st, &err);
     int code = cli_each_line(1, each, &j);
     duet_model_close(j.model);
     return code;
@@ -59,7 +64,8 @@ const cli_command cli_logprobs = {
     .name = "logprobs",
     .operands = "",
     .title = "score given tokens: log p(next | so far)",
-    .text = "Reads lines {\"ids\"} and writes lines {\"logprobs\"}: the natural logarithm of p(ids[t+1] | ids[0..t]) at temperature 1, one number "
+    .text = "Reads lines {\"ids\"} and writes lines {\"logprobs\"}: the natural logarithm of p(ids[t+1] | ids[0..t]) "
+            "at temperature 1, one number "
             "less than ids. These are the bits that generation and training see.",
     .examples = "echo '{\"ids\":[5,9,2]}' | duet logprobs -m models/chain-M  # two numbers",
     .opts = opts,

@@ -22,8 +22,10 @@ static duet_status job_open(job *j, duet_err *err) {
     duet_backend_options o = cli_engine_options(j->a);
     duet_pair_options p = cli_pair_options(j->a);
     duet_status st = DUET_OK;
-    if (j->mode != DUET_MODE_m || j->a->compare) st = duet_backend_open(j->a->M, &o, &j->M, err);
-    if (!st && j->mode != DUET_MODE_M) st = duet_backend_open(j->a->m, &o, &j->m, err);
+    if (j->mode != DUET_MODE_m || j->a->compare)
+        st = duet_backend_open(j->a->M, &o, &j->M, err);
+    if (!st && j->mode != DUET_MODE_M)
+        st = duet_backend_open(j->a->m, &o, &j->m, err);
     return st ? st : duet_pair_create(j->M, j->m, &p, &j->pair, err);
 }
 
@@ -40,7 +42,8 @@ static duet_pair_request request(const job *j, const char *question, size_t n) {
 
 /* With --compare M answers the question alone too, and the ledger says what that cost. */
 static duet_status compare(const job *j, duet_pair_request *r, duet_err *err) {
-    if (!j->a->compare || j->mode == DUET_MODE_M) return DUET_OK;
+    if (!j->a->compare || j->mode == DUET_MODE_M)
+        return DUET_OK;
     duet_pair_request alone = request(j, r->question, r->n_question);
     alone.mode = DUET_MODE_M;
     duet_status st = duet_pair_answer(j->pair, &alone, 1, cli_cancel(), err);
@@ -57,17 +60,21 @@ static json_t *result(const duet_pair_request *r) {
     char *text = duet_ledger_json(&r->ledger);
     json_t *ledger = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
-    if (!ledger) return NULL;
-    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:b,s:b,s:o}", "signal", json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
+    if (!ledger)
+        return NULL;
+    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:b,s:b,s:o}", "signal",
+                     json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
                      json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "signal_ids",
-                     cli_ids_json(r->signal_ids, r->n_signal_ids), "answer_ids", cli_ids_json(r->answer_ids, r->n_answer_ids), "handoff",
-                     duet_handoff_name(r->handoff), "signal_status", duet_signal_status_name(r->signal_status), "answer_cut", (int)r->answer_cut,
+                     cli_ids_json(r->signal_ids, r->n_signal_ids), "answer_ids",
+                     cli_ids_json(r->answer_ids, r->n_answer_ids), "handoff", duet_handoff_name(r->handoff),
+                     "signal_status", duet_signal_status_name(r->signal_status), "answer_cut", (int)r->answer_cut,
                      "signal_cut", (int)r->signal_cut, "ledger", ledger);
 }
 
 static duet_status answer_one(const job *j, duet_pair_request *r, bool answered, json_t **out, duet_err *err) {
     duet_status st = answered ? DUET_OK : duet_pair_answer(j->pair, r, 1, cli_cancel(), err);
-    if (!st) st = compare(j, r, err);
+    if (!st)
+        st = compare(j, r, err);
     *out = st ? NULL : result(r);
     return st;
 }
@@ -107,7 +114,8 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
             *err = why;
             break;
         }
-        if (!out[at[i]]) out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
+        if (!out[at[i]])
+            out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
     }
 done:
     for (size_t i = 0; r && i < n; i++)
@@ -128,16 +136,19 @@ static const char *const labels[] = {"signal: ", "answer: "};
 static const char *const styles[] = {"\033[2m", "\033[1m"};
 
 static void enter_stage(screen *s, int stage) {
-    if (s->stage >= 0) printf("%s\n", s->colour ? "\033[0m" : "");
+    if (s->stage >= 0)
+        printf("%s\n", s->colour ? "\033[0m" : "");
     s->stage = stage;
-    if (stage >= 0) fputs(s->colour ? styles[stage] : labels[stage], stdout);
+    if (stage >= 0)
+        fputs(s->colour ? styles[stage] : labels[stage], stdout);
 }
 
 static int on_text(void *user, int stage, const char *text, size_t n) {
     screen *s = user;
-    if (n && stage != s->stage) enter_stage(s, stage);
+    if (n && stage != s->stage)
+        enter_stage(s, stage);
     cli_put_text(stdout, text, n);
-    return fflush(stdout) != 0;
+    return !cli_flush();
 }
 
 static void print_plain(const duet_pair_request *r) {
@@ -155,7 +166,8 @@ static int run_plain(const job *j, const char *question, size_t n, bool name_it)
     duet_err err = {{0}};
     screen s = {.live = isatty(STDOUT_FILENO), .colour = cli_colour(STDOUT_FILENO), .stage = -1};
     duet_pair_request r = request(j, question, n);
-    if (!n) return cli_fail(EXIT_USAGE, "run: the question is empty");
+    if (!n)
+        return cli_fail(EXIT_USAGE, "run: the question is empty");
     if (name_it) {
         fputs("question: ", stdout);
         cli_put_text(stdout, question, n);
@@ -166,14 +178,18 @@ static int run_plain(const job *j, const char *question, size_t n, bool name_it)
         r.user = &s;
     }
     duet_status st = duet_pair_answer(j->pair, &r, 1, cli_cancel(), &err);
-    if (s.live) enter_stage(&s, -1);
-    if (!st && !s.live) print_plain(&r);
-    if (!st) st = compare(j, &r, &err);
+    if (s.live)
+        enter_stage(&s, -1);
+    if (!st && !s.live)
+        print_plain(&r);
+    if (!st)
+        st = compare(j, &r, &err);
     char *ledger = st ? NULL : duet_ledger_line(&r.ledger);
-    if (ledger) printf("%s%s%s\n", s.colour ? "\033[2m" : "", ledger, s.colour ? "\033[0m" : "");
+    if (ledger)
+        printf("%s%s%s\n", s.colour ? "\033[2m" : "", ledger, s.colour ? "\033[0m" : "");
     free(ledger);
     duet_pair_request_clear(&r);
-    fflush(stdout);
+    cli_flush();
     return st ? cli_fail_status(st, &err) : EXIT_DONE;
 }
 
@@ -197,13 +213,18 @@ static int run_operands(job *j) {
         } else {
             duet_err err = {{0}};
             in = json_pack("{s:s}", "question", q);
-            duet_status st = in ? each(j, &in, &out, 1, &err) : dt_fail(&err, DUET_E_FORMAT, "the question is not valid UTF-8");
-            if (st) one = cli_fail_status(st, &err);
-            if (out && json_object_get(out, "error")) one = EXIT_FAILED;
-            if (out && !cli_put_json(out)) return cli_finish(EXIT_DONE);
+            duet_status st =
+                in ? each(j, &in, &out, 1, &err) : dt_fail(&err, DUET_E_FORMAT, "the question is not valid UTF-8");
+            if (st)
+                one = cli_fail_status(st, &err);
+            if (out && json_object_get(out, "error"))
+                one = EXIT_FAILED;
+            if (out && !cli_put_json(out))
+                return cli_finish(EXIT_DONE);
             json_decref(in);
         }
-        if (one) code = one;
+        if (one)
+            code = one;
     }
     return code;
 }
@@ -212,9 +233,12 @@ static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.a = a};
     duet_mode_parse(a->mode, &j.mode);
-    if (!a->M && (j.mode != DUET_MODE_m || a->compare)) return cli_fail(EXIT_USAGE, "%s: -M is missing: the folder of the capable model", self->name);
-    if (!a->m && j.mode != DUET_MODE_M) return cli_fail(EXIT_USAGE, "%s: -m is missing: the folder of the light model", self->name);
-    if (!a->n_rest && !a->json && isatty(STDIN_FILENO)) return cli_fail(EXIT_USAGE, "run: no question; give one as an operand or on standard input");
+    if (!a->M && (j.mode != DUET_MODE_m || a->compare))
+        return cli_fail(EXIT_USAGE, "%s: -M is missing: the folder of the capable model", self->name);
+    if (!a->m && j.mode != DUET_MODE_M)
+        return cli_fail(EXIT_USAGE, "%s: -m is missing: the folder of the light model", self->name);
+    if (!a->n_rest && !a->json && isatty(STDIN_FILENO))
+        return cli_fail(EXIT_USAGE, "run: no question; give one as an operand or on standard input");
     duet_status st = job_open(&j, &err);
     if (st) {
         job_close(&j);
@@ -228,17 +252,21 @@ static int run(const cli_command *self, cli_args *a) {
 static const cli_opt opts[] = {
     CLI_ROW_M,
     CLI_ROW_m,
-    {0, "mode", CLI_TEXT, CLI_AT(mode), "MODE", "duet: both stages; M: M end to end; m: m alone", "duet", 0, 0, "duet|M|m"},
+    {0,   "mode",       CLI_TEXT, CLI_AT(mode),       "MODE",   "duet: both stages; M: M end to end; m: m alone",    "duet", 0,  0,
+      "duet|M|m"                                                                                                                           },
     CLI_ROWS_BUDGETS,
-    {'n', "predict", CLI_INT, CLI_AT(predict), "TOKENS", "both budgets, where they are not given themselves", NULL, -1, 1 << 28, NULL},
+    {'n', "predict",    CLI_INT,  CLI_AT(predict),    "TOKENS", "both budgets, where they are not given themselves", NULL,   -1,
+      1 << 28,                                                                                                                         NULL},
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,
     CLI_ROWS_PAIR_TEXT,
-    {0, "price-M", CLI_REAL, CLI_AT(price_M), "MONEY", "price of a million output tokens of M", NULL, 0, 1e9, NULL},
-    {0, "price-m", CLI_REAL, CLI_AT(price_m), "MONEY", "price of a million output tokens of m", NULL, 0, 1e9, NULL},
-    {0, "price-M-in", CLI_REAL, CLI_AT(price_M_in), "MONEY", "price of a million prompt tokens of M", NULL, 0, 1e9, NULL},
-    {0, "price-m-in", CLI_REAL, CLI_AT(price_m_in), "MONEY", "price of a million prompt tokens of m", NULL, 0, 1e9, NULL},
-    {0, "compare", CLI_FLAG, CLI_AT(compare), NULL, "let M answer alone too, and say what that cost", NULL, 0, 0, NULL},
+    {0,   "price-M",    CLI_REAL, CLI_AT(price_M),    "MONEY",  "price of a million output tokens of M",             NULL,   0,  1e9, NULL},
+    {0,   "price-m",    CLI_REAL, CLI_AT(price_m),    "MONEY",  "price of a million output tokens of m",             NULL,   0,  1e9, NULL},
+    {0,   "price-M-in", CLI_REAL, CLI_AT(price_M_in), "MONEY",  "price of a million prompt tokens of M",             NULL,   0,  1e9,
+      NULL                                                                                                                                 },
+    {0,   "price-m-in", CLI_REAL, CLI_AT(price_m_in), "MONEY",  "price of a million prompt tokens of m",             NULL,   0,  1e9,
+      NULL                                                                                                                                 },
+    {0,   "compare",    CLI_FLAG, CLI_AT(compare),    NULL,     "let M answer alone too, and say what that cost",    NULL,   0,  0,   NULL},
     CLI_ROW_JSON("JSON lines out, and in from standard input"),
     CLI_ROWS_ENGINE,
     CLI_ROW_CONFIG,
@@ -250,13 +278,16 @@ const cli_command cli_run = {
     .operands = "[QUESTION...]",
     .max_rest = -1,
     .title = "answer a question in two stages: M thinks, m answers",
-    .text = "M writes a signal, m reads the question with the signal and answers; one line of costs follows. On a terminal the signal streams dim "
+    .text = "M writes a signal, m reads the question with the signal and answers; one line of costs follows. On a "
+            "terminal the signal streams dim "
             "and the answer bright. Without a QUESTION all of standard input is one question.\n\n"
-            "With --json standard input holds lines {\"question\"}, and each gives a line {\"signal\",\"answer\",\"signal_ids\",\"answer_ids\","
+            "With --json standard input holds lines {\"question\"}, and each gives a line "
+            "{\"signal\",\"answer\",\"signal_ids\",\"answer_ids\","
             "\"handoff\",\"ledger\"}.",
-    .examples = "duet run -M models/chain-M -m models/chain-m 'a=3 b=a+2 ; b?'  # one answer\n"
-                "duet run -M M -m m --price-M 10 --price-m 0.4 --compare 'a=3 b=a+2 ; b?'  # with money, and what M alone costs\n"
-                "duet run -M M -m m --json < questions.jsonl  # many questions together",
+    .examples =
+        "duet run -M models/chain-M -m models/chain-m 'b? a=3 b=a+2'  # one answer\n"
+        "duet run -M M -m m --price-M 10 --price-m 0.4 --compare 'b? a=3 b=a+2'  # with money, and what M alone costs\n"
+        "duet run -M M -m m --json < questions.jsonl  # many questions together",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .run = run,

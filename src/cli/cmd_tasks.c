@@ -9,7 +9,8 @@ static json_t *family_json(const duet_family *f) {
     json_t *knobs = json_array();
     for (size_t i = 0; knobs && i < f->n_knobs; i++) {
         const duet_knob *k = &f->knobs[i];
-        json_array_append_new(knobs, json_pack("{s:s,s:s,s:f,s:f,s:f}", "name", k->name, "help", k->help, "default", k->def, "min", k->min, "max", k->max));
+        json_array_append_new(knobs, json_pack("{s:s,s:s,s:f,s:f,s:f}", "name", k->name, "help", k->help, "default",
+                                               k->def, "min", k->min, "max", k->max));
     }
     return json_pack("{s:s,s:s,s:o}", "name", f->name, "title", f->title, "knobs", knobs);
 }
@@ -20,7 +21,8 @@ static int run_tasks(const cli_command *self, cli_args *a) {
     (void)self;
     for (size_t i = 0; i < n; i++) {
         if (a->json) {
-            if (!cli_put_json(family_json(&f[i]))) return EXIT_FAILED;
+            if (!cli_put_json(family_json(&f[i])))
+                return cli_finish(EXIT_DONE);
             continue;
         }
         printf("%s%s: %s\n", i ? "\n" : "", f[i].name, f[i].title);
@@ -52,7 +54,8 @@ static void set_text(json_t *j, const char *key, const char *text) {
 
 static json_t *example_json(const duet_example *e, bool chain) {
     json_t *j = json_object();
-    if (!j) return NULL;
+    if (!j)
+        return NULL;
     set_text(j, "id", e->id);
     set_text(j, "question", e->question);
     set_text(j, "answer", e->answer);
@@ -71,7 +74,8 @@ static int run_task(const cli_command *self, cli_args *a) {
     int code = EXIT_DONE;
     (void)self;
     duet_status st = cli_task_open(a->rest[0], a->rest + 1, a->n_rest - 1, &t, &err);
-    if (st) return cli_fail_option(st, &err);
+    if (st)
+        return cli_fail_option(st, &err);
     duet_split split = !strcmp(a->split, "train") ? DUET_SPLIT_TRAIN : DUET_SPLIT_TEST;
     for (int i = 0; i < a->n && !code; i++) {
         duet_example e = {0};
@@ -91,11 +95,12 @@ static int run_task(const cli_command *self, cli_args *a) {
 }
 
 static const cli_opt task_opts[] = {
-    {'n', "n", CLI_INT, CLI_AT(n), "N", "questions", "10", 0, 1 << 30, NULL},
-    {0, "split", CLI_TEXT, CLI_AT(split), "NAME", "test or train: a hash of the question decides", "test", 0, 0, "train|test"},
-    {0, "seed", CLI_SEED, CLI_AT(seed), "N", "seed of the questions", "0", 0, 0, NULL},
-    {0, "first", CLI_INT, CLI_AT(first), "N", "index of the first question", "0", 0, 1 << 30, NULL},
-    {0, "chain", CLI_FLAG, CLI_AT(chain), NULL, "add a chain drawn from the training mixture", NULL, 0, 0, NULL},
+    {'n', "n",     CLI_INT,  CLI_AT(n),     "N",    "questions",                                     "10",   0, 1 << 30, NULL},
+    {0,   "split", CLI_TEXT, CLI_AT(split), "NAME", "test or train: a hash of the question decides", "test", 0, 0,
+     "train|test"                                                                                                            },
+    {0,   "seed",  CLI_SEED, CLI_AT(seed),  "N",    "seed of the questions",                         "0",    0, 0,       NULL},
+    {0,   "first", CLI_INT,  CLI_AT(first), "N",    "index of the first question",                   "0",    0, 1 << 30, NULL},
+    {0,   "chain", CLI_FLAG, CLI_AT(chain), NULL,   "add a chain drawn from the training mixture",   NULL,   0, 0,       NULL},
     CLI_ROW_JSON("JSON lines (they are the default)"),
     CLI_ROW_CONFIG,
     CLI_ROW_HELP,
@@ -107,7 +112,8 @@ const cli_command cli_task = {
     .min_rest = 1,
     .max_rest = -1,
     .title = "print questions of a task family",
-    .text = "Writes lines {\"id\",\"question\",\"answer\",\"verbose\",\"compact\"}. The same family, knobs, split and seed give the same questions.",
+    .text = "Writes lines {\"id\",\"question\",\"answer\",\"verbose\",\"compact\"}. The same family, knobs, split and "
+            "seed give the same questions.",
     .examples = "duet task register -n 3 --seed 7  # three held-out questions",
     .opts = task_opts,
     .n_opts = DT_COUNT(task_opts),

@@ -40,7 +40,8 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
             out[i] = encode(j, json_string_value(text), json_string_length(text), &err);
         else
             dt_fail(&err, DUET_E_FORMAT, "text is missing or not a string");
-        if (!out[i]) out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
+        if (!out[i])
+            out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
     }
     return DUET_OK;
 }
@@ -48,28 +49,37 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.a = a};
-    if (!a->m) return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder or a tokenizer.json", self->name);
-    if (a->decode && (a->plain || a->add_special)) return cli_fail(EXIT_USAGE, "tokenize: --plain and --add-special do not go with --decode");
-    if (a->decode && a->n_rest) return cli_fail(EXIT_USAGE, "tokenize: --decode reads {\"ids\"} lines from standard input, not operands");
+    if (!a->m)
+        return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder or a tokenizer.json", self->name);
+    if (a->decode && (a->plain || a->add_special))
+        return cli_fail(EXIT_USAGE, "tokenize: --plain and --add-special do not go with --decode");
+    if (a->decode && a->n_rest)
+        return cli_fail(EXIT_USAGE, "tokenize: --decode reads {\"ids\"} lines from standard input, not operands");
     duet_status st = duet_tokenizer_open(a->m, &j.tok, &err);
-    if (st) return cli_fail_input(st, &err);
+    if (st)
+        return cli_fail_input(st, &err);
     int code = EXIT_DONE;
     for (int i = 0; i < a->n_rest; i++) {
         json_t *out = encode(&j, a->rest[i], strlen(a->rest[i]), &err);
-        if (!out) code = cli_fail(EXIT_FAILED, "%s", err.text);
-        if (out && !cli_put_json(out)) break;
+        if (!out)
+            code = cli_fail(EXIT_FAILED, "%s", err.text);
+        if (out && !cli_put_json(out))
+            break;
     }
-    if (!a->n_rest) code = cli_each_line(1, each, &j);
+    if (!a->n_rest)
+        code = cli_each_line(1, each, &j);
     duet_tokenizer_close(j.tok);
     return code;
 }
 
 static const cli_opt opts[] = {
-    {'m', "model", CLI_TEXT, CLI_AT(m), "PATH", "a folder with tokenizer.json, or that file", NULL, 0, 0, NULL},
-    {0, "plain", CLI_FLAG, CLI_AT(plain), NULL, "recognise no added token in the text, so that it cannot forge one", NULL, 0, 0, NULL},
-    {0, "add-special", CLI_FLAG, CLI_AT(add_special), NULL, "add what the model's post-processor adds (such as BOS)", NULL, 0, 0, NULL},
-    {0, "decode", CLI_FLAG, CLI_AT(decode), NULL, "ids to text", NULL, 0, 0, NULL},
-    {0, "skip-special", CLI_FLAG, CLI_AT(skip_special), NULL, "leave special tokens out of the text", NULL, 0, 0, NULL},
+    {'m', "model",        CLI_TEXT, CLI_AT(m),            "PATH", "a folder with tokenizer.json, or that file",                        NULL, 0, 0, NULL},
+    {0,   "plain",        CLI_FLAG, CLI_AT(plain),        NULL,   "recognise no added token in the text, so that it cannot forge one",
+     NULL,                                                                                                                                   0, 0, NULL},
+    {0,   "add-special",  CLI_FLAG, CLI_AT(add_special),  NULL,   "add what the model's post-processor adds (such as BOS)",
+     NULL,                                                                                                                                   0, 0, NULL},
+    {0,   "decode",       CLI_FLAG, CLI_AT(decode),       NULL,   "ids to text",                                                       NULL, 0, 0, NULL},
+    {0,   "skip-special", CLI_FLAG, CLI_AT(skip_special), NULL,   "leave special tokens out of the text",                              NULL, 0, 0, NULL},
     CLI_ROW_CONFIG,
     CLI_ROW_HELP,
 };
@@ -79,9 +89,10 @@ const cli_command cli_tokenize = {
     .operands = "[TEXT...]",
     .max_rest = -1,
     .title = "turn text into token ids and back",
-    .text = "Reads lines {\"text\"} and writes lines {\"ids\"}; with --decode the other way round. Texts given as operands are encoded instead of "
+    .text = "Reads lines {\"text\"} and writes lines {\"ids\"}; with --decode the other way round. Texts given as "
+            "operands are encoded instead of "
             "standard input. A line that fails gives {\"error\"} and exit code 1 at the end; the rest is done.",
-    .examples = "duet tokenize -m models/chain-M 'a=3 b=a+2 ; b?'  # the ids of one text\n"
+    .examples = "duet tokenize -m models/chain-M 'b? a=3 b=a+2'  # the ids of one text\n"
                 "echo '{\"ids\":[5,9,2]}' | duet tokenize -m models/chain-M --decode  # ids back to text",
     .opts = opts,
     .n_opts = DT_COUNT(opts),

@@ -8,12 +8,12 @@
 #define COLUMN 28
 
 static const char *const exit_codes[][2] = {
-    {"0",   "done"                                                 },
-    {"1",   "the work failed, or some input lines did"             },
-    {"2",   "a wrong option, operand or configuration"             },
-    {"3",   "an input file is missing, unreadable or broken"       },
-    {"4",   "a model backend could not be reached"                 },
-    {"5",   "a required score was not met"                         },
+    {"0",   "done"                                                               },
+    {"1",   "the work failed, or some input lines did"                           },
+    {"2",   "a wrong option, operand or configuration"                           },
+    {"3",   "an input file is missing, unreadable or broken"                     },
+    {"4",   "a model backend could not be reached"                               },
+    {"5",   "a required score was not met"                                       },
     {"130", "interrupted: the first Ctrl-C saves and stops, the second stops now"},
 };
 
@@ -44,10 +44,12 @@ static void paragraphs(dt_buf *b, const char *text) {
         size_t n = end ? (size_t)(end - text) : strlen(text);
         dt_buf one = {0};
         dt_buf_add(&one, text, n);
-        if (one.data) wrap(b, one.data, 0, 0);
+        if (one.data)
+            wrap(b, one.data, 0, 0);
         dt_buf_clear(&one);
         text += n + (end ? 2 : 0);
-        if (end) dt_buf_adds(b, "\n");
+        if (end)
+            dt_buf_adds(b, "\n");
     }
 }
 
@@ -64,7 +66,8 @@ static void examples(dt_buf *b, const char *text, void (*each)(dt_buf *, const c
 }
 
 static void help_example(dt_buf *b, const char *cmd, size_t n, const char *remark, size_t m) {
-    if (m) dt_buf_addf(b, "  # %.*s\n", (int)m, remark);
+    if (m)
+        dt_buf_addf(b, "  # %.*s\n", (int)m, remark);
     dt_buf_addf(b, "  %.*s\n", (int)n, cmd);
 }
 
@@ -84,12 +87,14 @@ void cli_help_text(const cli_command *c, dt_buf *b) {
         else
             dt_buf_addf(&head, "      --%s%s%s", o->name, o->meta ? " " : "", o->meta ? o->meta : "");
         dt_buf_adds(&text, o->help);
-        if (o->def && o->kind != CLI_FLAG) dt_buf_addf(&text, " (default %s)", o->def);
+        if (o->def && o->kind != CLI_FLAG)
+            dt_buf_addf(&text, " (default %s)", o->def);
         if (head.len + 2 > COLUMN)
             dt_buf_addf(b, "%s\n%*s", head.data, COLUMN, "");
         else
             dt_buf_addf(b, "%-*s", COLUMN, head.data);
-        if (text.data) wrap(b, text.data, COLUMN, COLUMN);
+        if (text.data)
+            wrap(b, text.data, COLUMN, COLUMN);
         dt_buf_clear(&head);
         dt_buf_clear(&text);
     }
@@ -109,7 +114,8 @@ void cli_overview_text(dt_buf *b) {
 /* Text for troff: hyphens that must stay hyphens, backslashes, and dots that would begin a request. */
 static void roff(dt_buf *b, const char *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if ((i == 0 || s[i - 1] == '\n') && (s[i] == '.' || s[i] == '\'')) dt_buf_adds(b, "\\&");
+        if ((i == 0 || s[i - 1] == '\n') && (s[i] == '.' || s[i] == '\''))
+            dt_buf_adds(b, "\\&");
         if (s[i] == '-')
             dt_buf_adds(b, "\\-");
         else if (s[i] == '\\')
@@ -126,11 +132,13 @@ static void roffs(dt_buf *b, const char *s) {
 static void man_head(dt_buf *b, const char *name, const char *title) {
     dt_buf_adds(b, ".TH DUET");
     for (const char *p = name; p && *p; p++) {
-        if (p == name) dt_buf_adds(b, "\\-");
+        if (p == name)
+            dt_buf_adds(b, "\\-");
         dt_buf_addf(b, "%c", toupper((unsigned char)*p));
     }
     dt_buf_addf(b, " 1 \"\" \"duet %s\" \"duet manual\"\n.SH NAME\nduet", DUET_VERSION);
-    if (name) dt_buf_addf(b, "\\-%s", name);
+    if (name)
+        dt_buf_addf(b, "\\-%s", name);
     dt_buf_adds(b, " \\- ");
     roffs(b, title);
     dt_buf_adds(b, "\n");
@@ -170,11 +178,13 @@ void cli_man_text(const cli_command *c, dt_buf *b) {
     for (size_t i = 0; i < c->n_opts; i++) {
         const cli_opt *o = &c->opts[i];
         dt_buf_adds(b, ".TP\n");
-        if (o->letter) dt_buf_addf(b, "\\fB\\-%c\\fR, ", o->letter);
+        if (o->letter)
+            dt_buf_addf(b, "\\fB\\-%c\\fR, ", o->letter);
         dt_buf_adds(b, "\\fB\\-\\-");
         roffs(b, o->name);
         dt_buf_adds(b, "\\fR");
-        if (o->meta) dt_buf_addf(b, " \\fI%s\\fR", o->meta);
+        if (o->meta)
+            dt_buf_addf(b, " \\fI%s\\fR", o->meta);
         dt_buf_adds(b, "\n");
         roffs(b, o->help);
         if (o->def && o->kind != CLI_FLAG) {
@@ -195,19 +205,22 @@ void cli_man_text(const cli_command *c, dt_buf *b) {
 
 void cli_man_overview(dt_buf *b) {
     man_head(b, NULL, "two language models solve a task together");
-    dt_buf_adds(b, ".SH SYNOPSIS\n.B duet\n.I command\n[options] [files]\n.SH DESCRIPTION\n"
-                   "A capable model M thinks about a question in few tokens; a light model m reads what M wrote and answers.\n"
-                   "The commands run such a pair, measure it, and train it so that M writes less.\n.SH COMMANDS\n");
+    dt_buf_adds(
+        b, ".SH SYNOPSIS\n.B duet\n.I command\n[options] [files]\n.SH DESCRIPTION\n"
+           "A capable model M thinks about a question in few tokens; a light model m reads what M wrote and answers.\n"
+           "The commands run such a pair, measure it, and train it so that M writes less.\n.SH COMMANDS\n");
     for (const cli_command *const *c = cli_commands; *c; c++) {
         dt_buf_addf(b, ".TP\n.BR duet\\-%s (1)\n", (*c)->name);
         roffs(b, (*c)->title);
         dt_buf_adds(b, "\n");
     }
-    dt_buf_adds(b, ".SH OPTIONS\nDefaults come first, then the file of \\-\\-config, then DUET_* variables, then the command line: the last one wins.\n"
-                   "Results go to standard output, progress and messages to standard error. A \\- stands for standard input.\n"
-                   ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nno colour and no redrawing, if set and not empty\n"
-                   ".TP\n.B DUET_KERNEL\nscalar, avx2 or avx512: the kernels to use instead of the best this CPU has\n"
-                   ".TP\n.B DUET_THREADS\nthreads to use where no option says it\n");
+    dt_buf_adds(
+        b, ".SH OPTIONS\nDefaults come first, then the file of \\-\\-config, then DUET_* variables, then the command "
+           "line: the last one wins.\n"
+           "Results go to standard output, progress and messages to standard error. A \\- stands for standard input.\n"
+           ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nno colour and no redrawing, if set and not empty\n"
+           ".TP\n.B DUET_KERNEL\nscalar, avx2 or avx512: the kernels to use instead of the best this CPU has\n"
+           ".TP\n.B DUET_THREADS\nthreads to use where no option says it\n");
     man_exit_status(b);
 }
 
@@ -233,7 +246,8 @@ void cli_completion_text(dt_buf *b) {
     for (const cli_command *const *c = cli_commands; *c; c++) {
         for (size_t i = 0; i < (*c)->n_opts; i++) {
             const cli_opt *o = &(*c)->opts[i];
-            if (!o->choices) continue;
+            if (!o->choices)
+                continue;
             dt_buf_addf(b, "    %s:--%s) COMPREPLY=($(compgen -W \"", (*c)->name, o->name);
             for (const char *p = o->choices; *p; p++)
                 dt_buf_addf(b, "%c", *p == '|' ? ' ' : *p);
@@ -252,9 +266,11 @@ void cli_completion_text(dt_buf *b) {
         bool any = false;
         for (size_t i = 0; i < (*c)->n_opts; i++) {
             const cli_opt *o = &(*c)->opts[i];
-            if (!takes_path(o)) continue;
+            if (!takes_path(o))
+                continue;
             dt_buf_addf(b, "%s--%s", any ? " " : "", o->name);
-            if (o->letter) dt_buf_addf(b, " -%c", o->letter);
+            if (o->letter)
+                dt_buf_addf(b, " -%c", o->letter);
             any = true;
         }
         dt_buf_adds(b, "' ;;\n");

@@ -15,7 +15,7 @@ typedef struct reader {
     size_t at;   /* start of what was not yet returned */
     size_t seen; /* from `at`: bytes known to hold no newline */
     bool eof;
-    int why;     /* errno of a failed read */
+    int why; /* errno of a failed read */
 } reader;
 
 typedef enum next { NEXT_LINE, NEXT_LATER, NEXT_END } next;
@@ -32,7 +32,8 @@ static bool fill(reader *r) {
     do {
         n = read(STDIN_FILENO, chunk, sizeof chunk);
     } while (n < 0 && errno == EINTR && !dt_interrupted());
-    if (n < 0 && errno != EINTR) r->why = errno;
+    if (n < 0 && errno != EINTR)
+        r->why = errno;
     if (n > 0 && (r->buf.len + (size_t)n > MAX_LINE + sizeof chunk || !dt_buf_add(&r->buf, chunk, (size_t)n))) {
         r->why = ENOMEM;
         n = -1;
@@ -41,7 +42,8 @@ static bool fill(reader *r) {
     return !r->eof;
 }
 
-/* The next line without its end, borrowed until the next call of fill(). With `wait` false only what is there at once. */
+/* The next line without its end, borrowed until the next call of fill(). With `wait` false only what is there at once.
+ */
 static next next_line(reader *r, bool wait, const char **line, size_t *n) {
     for (;;) {
         const char *from = r->buf.data ? r->buf.data + r->at : NULL;
@@ -55,16 +57,20 @@ static next next_line(reader *r, bool wait, const char **line, size_t *n) {
             return NEXT_LINE;
         }
         r->seen = have;
-        if (r->eof || dt_interrupted()) return NEXT_END;
+        if (r->eof || dt_interrupted())
+            return NEXT_END;
         struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
-        if (!wait && poll(&p, 1, 0) != 1) return NEXT_LATER;
-        if (!fill(r) && dt_interrupted()) return NEXT_END;
+        if (!wait && poll(&p, 1, 0) != 1)
+            return NEXT_LATER;
+        if (!fill(r) && dt_interrupted())
+            return NEXT_END;
     }
 }
 
 static bool blank(const char *s, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (!strchr(" \t\r", s[i]) || !s[i]) return false;
+        if (!strchr(" \t\r", s[i]) || !s[i])
+            return false;
     return true;
 }
 
@@ -76,7 +82,8 @@ static json_t *parse(const char *line, size_t n, size_t number, json_t **error) 
         dt_fail(&err, DUET_E_FORMAT, "line %zu is not valid JSON (column %d): %s", number, je.column, je.text);
     else if (!json_is_object(j))
         dt_fail(&err, DUET_E_FORMAT, "line %zu is not a JSON object", number);
-    if (!err.text[0]) return j;
+    if (!err.text[0])
+        return j;
     json_decref(j);
     *error = cli_error_json(err.text);
     return NULL;
@@ -94,8 +101,10 @@ static int answer(json_t **in, json_t **out, size_t n, cli_lines_fn fn, void *us
         goto done;
     }
     for (size_t i = 0; i < n; i++)
-        if (in[i]) good[k++] = in[i];
-    if (k) st = fn(user, good, made, k, &err);
+        if (in[i])
+            good[k++] = in[i];
+    if (k)
+        st = fn(user, good, made, k, &err);
     k = 0;
     for (size_t i = 0; i < n && !code; i++) {
         json_t *j = in[i] ? made[k] : out[i];
@@ -103,13 +112,16 @@ static int answer(json_t **in, json_t **out, size_t n, cli_lines_fn fn, void *us
             made[k++] = NULL;
         else
             out[i] = NULL;
-        if (!j && st) continue; /* ended before its turn: fn says why below */
+        if (!j && st)
+            continue; /* ended before its turn: fn says why below */
         *any_failed = *any_failed || !j || json_object_get(j, "error");
-        if (!cli_put_json(j ? j : cli_error_json("no memory for the answer"))) code = cli_finish(EXIT_DONE);
+        if (!cli_put_json(j ? j : cli_error_json("no memory for the answer")))
+            code = cli_finish(EXIT_DONE);
     }
     for (size_t i = 0; i < n; i++)
         json_decref(made[i]);
-    if (st && !code) code = cli_fail_status(st, &err);
+    if (st && !code)
+        code = cli_fail_status(st, &err);
 done:
     free(good);
     free(made);
@@ -121,9 +133,11 @@ int cli_each_line(size_t batch, cli_lines_fn fn, void *user) {
     size_t number = 0;
     bool any_failed = false, end = false;
     int code = EXIT_DONE;
-    if (!batch) batch = 1;
+    if (!batch)
+        batch = 1;
     json_t **in = dt_calloc(batch, sizeof *in), **out = dt_calloc(batch, sizeof *out);
-    if (!in || !out) code = cli_fail(EXIT_FAILED, "no memory for %zu lines", batch);
+    if (!in || !out)
+        code = cli_fail(EXIT_FAILED, "no memory for %zu lines", batch);
     while (!code && !end) {
         size_t n = 0;
         while (n < batch) {
@@ -131,22 +145,27 @@ int cli_each_line(size_t batch, cli_lines_fn fn, void *user) {
             size_t len = 0;
             next got = next_line(&r, n == 0, &line, &len);
             end = got == NEXT_END;
-            if (got != NEXT_LINE) break;
+            if (got != NEXT_LINE)
+                break;
             number++;
-            if (blank(line, len)) continue;
+            if (blank(line, len))
+                continue;
             out[n] = NULL;
             in[n] = parse(line, len, number, &out[n]);
             n++;
         }
-        if (n) code = answer(in, out, n, fn, user, &any_failed);
+        if (n)
+            code = answer(in, out, n, fn, user, &any_failed);
         for (size_t i = 0; i < n; i++) {
             json_decref(in[i]);
             json_decref(out[i]);
             in[i] = out[i] = NULL;
         }
     }
-    if (!code && r.why) code = cli_fail(EXIT_INPUT, "standard input: cannot read line %zu: %s", number + 1, strerror(r.why));
-    if (!code && dt_interrupted()) code = cli_fail(EXIT_INTERRUPTED, "interrupted");
+    if (!code && r.why)
+        code = cli_fail(EXIT_INPUT, "standard input: cannot read line %zu: %s", number + 1, strerror(r.why));
+    if (!code && dt_interrupted())
+        code = cli_fail(EXIT_INTERRUPTED, "interrupted");
     free(in);
     free(out);
     dt_buf_clear(&r.buf);
@@ -157,15 +176,18 @@ duet_status cli_read_stdin(dt_buf *b, duet_err *err) {
     reader r = {0};
     while (r.buf.len <= MAX_LINE && fill(&r))
         ;
-    if (dt_interrupted()) r.why = EINTR;
+    if (dt_interrupted())
+        r.why = EINTR;
     duet_status st = DUET_OK;
     if (r.why)
-        st = dt_fail(err, r.why == EINTR ? DUET_E_CANCELLED : DUET_E_IO, "standard input: cannot read: %s", strerror(r.why));
+        st = dt_fail(err, r.why == EINTR ? DUET_E_CANCELLED : DUET_E_IO, "standard input: cannot read: %s",
+                     strerror(r.why));
     else if (r.buf.len > MAX_LINE)
         st = dt_fail(err, DUET_E_RANGE, "standard input: more than %zu bytes", MAX_LINE);
     while (r.buf.len && (r.buf.data[r.buf.len - 1] == '\n' || r.buf.data[r.buf.len - 1] == '\r'))
         r.buf.len--;
-    if (!st && !dt_buf_add(b, r.buf.data ? r.buf.data : "", r.buf.len)) st = dt_fail(err, DUET_E_NOMEM, "no memory for standard input");
+    if (!st && !dt_buf_add(b, r.buf.data ? r.buf.data : "", r.buf.len))
+        st = dt_fail(err, DUET_E_NOMEM, "no memory for standard input");
     dt_buf_clear(&r.buf);
     return st;
 }

@@ -11,7 +11,8 @@ const cli_command *const cli_commands[] = {
 
 const cli_command *cli_find(const char *name) {
     for (const cli_command *const *c = cli_commands; *c; c++)
-        if (!strcmp((*c)->name, name)) return *c;
+        if (!strcmp((*c)->name, name))
+            return *c;
     return NULL;
 }
 
@@ -21,13 +22,14 @@ static int unknown_command(const char *name) {
     for (const cli_command *const *c = cli_commands; *c; c++)
         names[n++] = (*c)->name;
     names[n] = NULL;
-    return cli_fail(EXIT_USAGE, "unknown %s %s; did you mean %s? ('duet help' lists all)", name[0] == '-' ? "option" : "command", name,
-                    cli_nearest(name, names));
+    return cli_fail(EXIT_USAGE, "unknown %s %s; did you mean %s? ('duet help' lists all)",
+                    name[0] == '-' ? "option" : "command", name, cli_nearest(name, names));
 }
 
 static void warn(void *user, int level, const char *line) {
     (void)user;
-    if (level == DT_LOG_WARN) cli_fail(0, "warning: %s", line);
+    if (level == DT_LOG_WARN)
+        cli_fail(0, "warning: %s", line);
 }
 
 int main(int argc, char **argv) {
@@ -44,12 +46,16 @@ int main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     const char *name = argv[1];
-    if (!strcmp(name, "--help") || !strcmp(name, "-h")) name = "help";
-    if (!strcmp(name, "--version")) name = "version";
+    if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+        name = "help";
+    if (!strcmp(name, "--version"))
+        name = "version";
     const cli_command *c = cli_find(name);
-    if (!c) return unknown_command(argv[1]);
+    if (!c)
+        return unknown_command(argv[1]);
     int code = cli_parse(c, argc - 2, argv + 2, &a, &err);
-    if (code) return cli_fail(code, "%s", err.text);
+    if (code)
+        return cli_fail(code, "%s", err.text);
     if (a.help) {
         dt_buf b = {0};
         cli_help_text(c, &b);

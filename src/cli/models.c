@@ -5,30 +5,41 @@
 #include <string.h>
 
 duet_backend_options cli_engine_options(const cli_args *a) {
-    return (duet_backend_options){.engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx}};
+    return (duet_backend_options){
+        .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx}
+    };
 }
 
 static void overlay(const cli_args *a, const cli_sampling *o, duet_sampling *s) {
-    if (cli_given(a, &o->temp)) s->temperature = o->temp;
-    if (cli_given(a, &o->top_k)) s->top_k = o->top_k;
-    if (cli_given(a, &o->top_p)) s->top_p = o->top_p;
-    if (cli_given(a, &o->min_p)) s->min_p = o->min_p;
+    if (cli_given(a, &o->temp))
+        s->temperature = o->temp;
+    if (cli_given(a, &o->top_k))
+        s->top_k = o->top_k;
+    if (cli_given(a, &o->top_p))
+        s->top_p = o->top_p;
+    if (cli_given(a, &o->min_p))
+        s->min_p = o->min_p;
 }
 
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage) {
     duet_sampling s = b ? duet_backend_sampling(b) : duet_sampling_defaults();
     overlay(a, &a->both, &s);
-    if (stage) overlay(a, stage, &s);
+    if (stage)
+        overlay(a, stage, &s);
     s.seed = a->seed;
     return s;
 }
 
 duet_pair_options cli_pair_options(const cli_args *a) {
     duet_pair_options o = duet_pair_defaults();
-    if (cli_given(a, &a->price_M)) o.price_M = a->price_M;
-    if (cli_given(a, &a->price_m)) o.price_m = a->price_m;
-    if (cli_given(a, &a->price_M_in)) o.price_M_in = a->price_M_in;
-    if (cli_given(a, &a->price_m_in)) o.price_m_in = a->price_m_in;
+    if (cli_given(a, &a->price_M))
+        o.price_M = a->price_M;
+    if (cli_given(a, &a->price_m))
+        o.price_m = a->price_m;
+    if (cli_given(a, &a->price_M_in))
+        o.price_M_in = a->price_M_in;
+    if (cli_given(a, &a->price_m_in))
+        o.price_m_in = a->price_m_in;
     o.instruction = a->instruction;
     o.keep = !strcmp(a->keep, "head") ? DUET_KEEP_HEAD : !strcmp(a->keep, "middle") ? DUET_KEEP_MIDDLE : DUET_KEEP_TAIL;
     return o;
@@ -43,14 +54,15 @@ duet_status cli_task_open(const char *text, char *const *more, int n, duet_task 
     size_t k = 0;
     *out = NULL;
     char *copy = dt_strdup(text), *rest = copy;
-    if (!copy) return dt_fail(err, DUET_E_NOMEM, "no memory for the task");
+    if (!copy)
+        return dt_fail(err, DUET_E_NOMEM, "no memory for the task");
     const char *family = strsep(&rest, ",");
     for (char *s; (s = strsep(&rest, ",")) && k < DT_COUNT(settings);)
         settings[k++] = s;
     for (int i = 0; i < n && k < DT_COUNT(settings); i++)
         settings[k++] = more[i];
     duet_status st = rest || k == DT_COUNT(settings) ? dt_fail(err, DUET_E_USAGE, "%s: too many settings", family)
-                                                    : duet_task_open(family, settings, k, out, err);
+                                                     : duet_task_open(family, settings, k, out, err);
     free(copy);
     return st;
 }

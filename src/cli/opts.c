@@ -14,7 +14,8 @@ static bool given[CLI_MAX_OPTS];
 
 bool cli_read_int(const char *s, long long lo, long long hi, long long *out) {
     char *end = NULL;
-    if (!isdigit((unsigned char)s[0]) && !(s[0] == '-' && isdigit((unsigned char)s[1]))) return false;
+    if (!isdigit((unsigned char)s[0]) && !(s[0] == '-' && isdigit((unsigned char)s[1])))
+        return false;
     errno = 0;
     *out = strtoll(s, &end, 10);
     return !errno && !*end && *out >= lo && *out <= hi;
@@ -22,7 +23,8 @@ bool cli_read_int(const char *s, long long lo, long long hi, long long *out) {
 
 static bool read_real(const char *s, double lo, double hi, double *out) {
     char *end = NULL;
-    if (!isdigit((unsigned char)s[0]) && !strchr("-.", s[0])) return false; /* no "nan", "inf", blanks */
+    if (!isdigit((unsigned char)s[0]) && !strchr("-.", s[0]))
+        return false; /* no "nan", "inf", blanks */
     errno = 0;
     *out = strtod(s, &end);
     return end != s && !*end && isfinite(*out) && *out >= lo && *out <= hi;
@@ -30,7 +32,8 @@ static bool read_real(const char *s, double lo, double hi, double *out) {
 
 static bool read_seed(const char *s, uint64_t *out) {
     char *end = NULL;
-    if (!isdigit((unsigned char)s[0])) return false;
+    if (!isdigit((unsigned char)s[0]))
+        return false;
     errno = 0;
     *out = strtoull(s, &end, 10);
     return !errno && !*end;
@@ -40,7 +43,8 @@ static bool is_choice(const char *choices, const char *s) {
     size_t n = strlen(s);
     for (const char *p = choices; n && p; p = strchr(p, '|')) {
         p += *p == '|';
-        if (!strncmp(p, s, n) && (p[n] == '|' || !p[n])) return true;
+        if (!strncmp(p, s, n) && (p[n] == '|' || !p[n]))
+            return true;
     }
     return false;
 }
@@ -66,7 +70,8 @@ static int set_value(const cli_opt *o, const char *from, const char *s, cli_args
         return 0;
     case CLI_INT:
         if (!cli_read_int(s, (long long)o->lo, (long long)o->hi, &i)) {
-            dt_fail(err, DUET_E_USAGE, "%s: %s is not a whole number in %.0f..%.0f", from, *s ? s : "(empty)", o->lo, o->hi);
+            dt_fail(err, DUET_E_USAGE, "%s: %s is not a whole number in %.0f..%.0f", from, *s ? s : "(empty)", o->lo,
+                    o->hi);
             return EXIT_USAGE;
         }
         *(int *)field = (int)i;
@@ -91,7 +96,8 @@ static int set_value(const cli_opt *o, const char *from, const char *s, cli_args
 
 static size_t distance(const char *a, const char *b) {
     size_t row[64], n = strlen(b);
-    if (n > 62) return SIZE_MAX;
+    if (n > 62)
+        return SIZE_MAX;
     for (size_t j = 0; j <= n; j++)
         row[j] = j;
     for (size_t i = 1; a[i - 1]; i++) {
@@ -101,7 +107,8 @@ static size_t distance(const char *a, const char *b) {
             size_t keep = diagonal + (a[i - 1] != b[j - 1]), drop = row[j] + 1, add = row[j - 1] + 1;
             diagonal = row[j];
             row[j] = keep < drop ? keep : drop;
-            if (add < row[j]) row[j] = add;
+            if (add < row[j])
+                row[j] = add;
         }
     }
     return row[n];
@@ -122,13 +129,15 @@ const char *cli_nearest(const char *word, const char *const *names) {
 
 static const cli_opt *by_name(const cli_command *c, const char *name, size_t n) {
     for (size_t i = 0; i < c->n_opts; i++)
-        if (strlen(c->opts[i].name) == n && !strncmp(c->opts[i].name, name, n)) return &c->opts[i];
+        if (strlen(c->opts[i].name) == n && !strncmp(c->opts[i].name, name, n))
+            return &c->opts[i];
     return NULL;
 }
 
 static const cli_opt *by_letter(const cli_command *c, char letter) {
     for (size_t i = 0; i < c->n_opts; i++)
-        if (c->opts[i].letter && c->opts[i].letter == letter) return &c->opts[i];
+        if (c->opts[i].letter && c->opts[i].letter == letter)
+            return &c->opts[i];
     return NULL;
 }
 
@@ -144,7 +153,7 @@ void cli_env_name(const char *option, char out[64]) {
     size_t n = (size_t)snprintf(out, 64, "DUET_");
     for (const char *p = option; *p && n < 63; p++) {
         /* M and m are two models: as a word of their own they keep their case. */
-        bool alone = (p == option || p[-1] == '-') && (p[1] == '-' || !p[1]);
+        bool alone = (*p == 'M' || *p == 'm') && (p == option || p[-1] == '-') && (p[1] == '-' || !p[1]);
         out[n++] = *p == '-' ? '_' : alone ? *p : (char)toupper((unsigned char)*p);
     }
     out[n] = 0;
@@ -154,7 +163,8 @@ void cli_env_name(const char *option, char out[64]) {
 
 static int from_defaults(const cli_command *c, cli_args *a, duet_err *err) {
     for (size_t i = 0; i < c->n_opts; i++)
-        if (c->opts[i].def && set_value(&c->opts[i], c->opts[i].name, c->opts[i].def, a, err)) return EXIT_USAGE;
+        if (c->opts[i].def && set_value(&c->opts[i], c->opts[i].name, c->opts[i].def, a, err))
+            return EXIT_USAGE;
     return 0;
 }
 
@@ -181,10 +191,12 @@ static char *trim_value(char *s) {
     return s;
 }
 
-static int from_line(const cli_command *c, const char *path, int number, char *line, bool *seen, cli_args *a, duet_err *err) {
+static int from_line(const cli_command *c, const char *path, int number, char *line, bool *seen, cli_args *a,
+                     duet_err *err) {
     char from[256];
     line += strspn(line, " \t");
-    if (!*line || *line == '#' || *line == '\r') return 0;
+    if (!*line || *line == '#' || *line == '\r')
+        return 0;
     char *colon = strchr(line, ':');
     if (!colon) {
         dt_fail(err, DUET_E_USAGE, "%s:%d: not of the form `name: value`", path, number);
@@ -195,7 +207,11 @@ static int from_line(const cli_command *c, const char *path, int number, char *l
         n--;
     line[n] = 0;
     const cli_opt *o = by_name(c, line, n);
-    if (!o || !strcmp(o->name, "config") || !strcmp(o->name, "help")) {
+    if (o && (!strcmp(o->name, "config") || !strcmp(o->name, "help"))) {
+        dt_fail(err, DUET_E_USAGE, "%s:%d: %s can only be given on the command line", path, number, o->name);
+        return EXIT_USAGE;
+    }
+    if (!o) {
         const char *near = nearest_option(c, line);
         dt_fail(err, DUET_E_USAGE, "%s:%d: unknown key %s; did you mean %s?", path, number, line, near ? near : "none");
         return EXIT_USAGE;
@@ -213,7 +229,8 @@ static int from_file(const cli_command *c, const char *path, cli_args *a, duet_e
     static dt_buf text; /* values point into it for the rest of the process */
     bool seen[CLI_MAX_OPTS] = {false};
     dt_buf_clear(&text);
-    if (dt_file_read(path, (size_t)1 << 20, &text, err)) return EXIT_INPUT;
+    if (dt_file_read(path, (size_t)1 << 20, &text, err))
+        return EXIT_INPUT;
     if (text.len != strlen(text.data)) {
         dt_fail(err, DUET_E_FORMAT, "%s: holds a NUL byte; it is not a text file", path);
         return EXIT_INPUT;
@@ -222,9 +239,11 @@ static int from_file(const cli_command *c, const char *path, cli_args *a, duet_e
     for (char *line = text.data, *next; line; line = next) {
         char *end = strchr(line, '\n');
         next = end ? end + 1 : NULL;
-        if (end) *end = 0;
+        if (end)
+            *end = 0;
         int code = from_line(c, path, ++number, line, seen, a, err);
-        if (code) return code;
+        if (code)
+            return code;
     }
     return 0;
 }
@@ -233,13 +252,16 @@ static int from_environment(const cli_command *c, cli_args *a, duet_err *err) {
     char name[64];
     for (size_t i = 0; i < c->n_opts; i++) {
         const cli_opt *o = &c->opts[i];
-        if (!strcmp(o->name, "help")) continue;
+        if (!strcmp(o->name, "help"))
+            continue;
         cli_env_name(o->name, name);
         const char *value = getenv(name);
-        if (!value || !*value) continue;
+        if (!value || !*value)
+            continue;
         given[i] = true;
         int code = set_value(o, name, value, a, err);
-        if (code) return code;
+        if (code)
+            return code;
     }
     return 0;
 }
@@ -253,19 +275,21 @@ static int one_option(const cli_command *c, char **argv, int left, int *used, cl
     if (word[1] == '-') {
         size_t n = strcspn(word + 2, "=");
         o = by_name(c, word + 2, n);
-        if (word[2 + n] == '=') value = word + 2 + n + 1;
+        if (word[2 + n] == '=')
+            value = word + 2 + n + 1;
         if (!o) {
             char name[64];
             snprintf(name, sizeof name, "%.*s", (int)(n < 60 ? n : 60), word + 2);
             const char *near = nearest_option(c, name);
-            dt_fail(err, DUET_E_USAGE, "%s: unknown option --%s; did you mean --%s? ('duet %s --help' lists all)", c->name, name,
-                    near ? near : "help", c->name);
+            dt_fail(err, DUET_E_USAGE, "%s: unknown option --%s; did you mean --%s? ('duet %s --help' lists all)",
+                    c->name, name, near ? near : "help", c->name);
             return EXIT_USAGE;
         }
         snprintf(from, sizeof from, "--%s", o->name);
     } else {
         o = by_letter(c, word[1]);
-        if (word[2]) value = word + 2;
+        if (word[2])
+            value = word + 2;
         if (!o) {
             dt_fail(err, DUET_E_USAGE, "%s: unknown option %.20s ('duet %s --help' lists all)", c->name, word, c->name);
             return EXIT_USAGE;
@@ -276,7 +300,8 @@ static int one_option(const cli_command *c, char **argv, int left, int *used, cl
         dt_fail(err, DUET_E_USAGE, "%s: %s takes no value", c->name, from);
         return EXIT_USAGE;
     }
-    if (o->kind == CLI_FLAG && !value) value = "true";
+    if (o->kind == CLI_FLAG && !value)
+        value = "true";
     if (!value) {
         if (left < 2) {
             dt_fail(err, DUET_E_USAGE, "%s: %s needs a value, %s", c->name, from, o->meta);
@@ -287,7 +312,8 @@ static int one_option(const cli_command *c, char **argv, int left, int *used, cl
     }
     given[o - c->opts] = true;
     int code = set_value(o, from, value, a, err);
-    if (code) dt_fail_in(err, DUET_E_USAGE, "%s", c->name);
+    if (code)
+        dt_fail_in(err, DUET_E_USAGE, "%s", c->name);
     return code;
 }
 
@@ -300,7 +326,8 @@ static int from_words(const cli_command *c, int argc, char **argv, cli_args *a, 
             only_operands = true;
         } else if (!only_operands && argv[i][0] == '-' && argv[i][1]) {
             int code = one_option(c, argv + i, argc - i, &used, a, err);
-            if (code) return code;
+            if (code)
+                return code;
         } else {
             a->rest[n++] = argv[i];
         }
@@ -312,7 +339,8 @@ static int from_words(const cli_command *c, int argc, char **argv, cli_args *a, 
 bool cli_given(const cli_args *a, const void *field) {
     size_t at = (size_t)((const char *)field - (const char *)a);
     for (size_t i = 0; parsed && i < parsed->n_opts; i++)
-        if (parsed->opts[i].at == at) return given[i];
+        if (parsed->opts[i].at == at)
+            return given[i];
     return false;
 }
 
@@ -331,19 +359,25 @@ int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, duet_err
     first.rest = rest;
     /* A first reading finds --config and --help; its values are thrown away. */
     int code = from_words(c, argc, argv, &first, err);
-    if (code) return code;
+    if (code)
+        return code;
     if (first.help) {
         a->help = true;
         return 0;
     }
     const char *path = first.config ? first.config : by_name(c, "config", 6) ? getenv("DUET_CONFIG") : NULL;
-    if (c->config_is_recipe) path = NULL;
+    if (c->config_is_recipe)
+        path = NULL;
     memset(given, 0, sizeof given);
     code = from_defaults(c, a, err);
-    if (!code && path && *path) code = from_file(c, path, a, err);
-    if (!code) code = from_environment(c, a, err);
-    if (!code) code = from_words(c, argc, argv, a, err);
-    if (code) return code;
+    if (!code && path && *path)
+        code = from_file(c, path, a, err);
+    if (!code)
+        code = from_environment(c, a, err);
+    if (!code)
+        code = from_words(c, argc, argv, a, err);
+    if (code)
+        return code;
     if (a->n_rest < c->min_rest || (c->max_rest >= 0 && a->n_rest > c->max_rest)) {
         bool few = a->n_rest < c->min_rest;
         dt_fail(err, DUET_E_USAGE, "%s: %s%s; usage: duet %s [options] %s", c->name, few ? "missing " : "unexpected ",

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 static bool live_shown;
+static int write_error; /* errno of the first failed write to stdout */
 
 bool cli_colour(int fd) {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -15,8 +16,10 @@ bool cli_colour(int fd) {
 }
 
 void cli_live(const char *line) {
-    if (!cli_colour(STDERR_FILENO)) return;
-    if (line || live_shown) fprintf(stderr, "\r\033[K%s", line ? line : "");
+    if (!cli_colour(STDERR_FILENO))
+        return;
+    if (line || live_shown)
+        fprintf(stderr, "\r\033[K%s", line ? line : "");
     fflush(stderr);
     live_shown = line != NULL;
 }
@@ -36,13 +39,23 @@ int cli_fail(int code, const char *fmt, ...) {
 int cli_fail_status(duet_status st, const duet_err *err) {
     int code = EXIT_FAILED;
     switch (st) {
-    case DUET_E_USAGE: code = EXIT_USAGE; break;
-    case DUET_E_FORMAT: code = EXIT_INPUT; break;
-    case DUET_E_BACKEND: code = EXIT_BACKEND; break;
-    case DUET_E_CANCELLED: code = EXIT_INTERRUPTED; break;
-    default: break;
+    case DUET_E_USAGE:
+        code = EXIT_USAGE;
+        break;
+    case DUET_E_FORMAT:
+        code = EXIT_INPUT;
+        break;
+    case DUET_E_BACKEND:
+        code = EXIT_BACKEND;
+        break;
+    case DUET_E_CANCELLED:
+        code = EXIT_INTERRUPTED;
+        break;
+    default:
+        break;
     }
-    if (code == EXIT_INTERRUPTED) return cli_fail(code, "interrupted%s%s", err->text[0] ? ": " : "", err->text);
+    if (code == EXIT_INTERRUPTED)
+        return cli_fail(code, "interrupted");
     return cli_fail(code, "%s", err->text[0] ? err->text : duet_status_name(st));
 }
 
@@ -50,8 +63,10 @@ int cli_fail_input(duet_status st, const duet_err *err) {
     switch (st) {
     case DUET_E_IO:
     case DUET_E_RANGE:
-    case DUET_E_UNSUPPORTED: return cli_fail(EXIT_INPUT, "%s", err->text);
-    default: return cli_fail_status(st, err);
+    case DUET_E_UNSUPPORTED:
+        return cli_fail(EXIT_INPUT, "%s", err->text);
+    default:
+        return cli_fail_status(st, err);
     }
 }
 
@@ -68,12 +83,26 @@ void cli_put_text(FILE *f, const char *s, size_t n) {
     }
 }
 
+bool cli_flush(void) {
+    errno = 0;
+    bool ok = !fflush(stdout) && !ferror(stdout);
+    if (!ok && !write_error)
+        write_error = errno;
+    return ok;
+}
+
 bool cli_put_json(json_t *j) {
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    bool ok = text && puts(text) >= 0 && !fflush(stdout);
+    if (!text && !write_error)
+        write_error = ENOMEM;
+    bool ok = text && puts(text) >= 0 && cli_flush();
     free(text);
     json_decref(j);
     return ok;
+}
+
+int cli_print_json(json_t *j) {
+    return cli_put_json(j) ? EXIT_DONE : cli_finish(EXIT_DONE);
 }
 
 json_t *cli_error_json(const char *text) {
@@ -123,8 +152,8 @@ bool cli_ids_from(const json_t *j, duet_ids *out, duet_err *err) {
 
 int cli_finish(int code) {
     cli_live(NULL);
-    errno = 0;
-    bool bad = ferror(stdout) || fflush(stdout) || ferror(stdout);
-    if (bad && code == EXIT_DONE) return cli_fail(EXIT_FAILED, "standard output: cannot write: %s", strerror(errno ? errno : EIO));
+    bool bad = !cli_flush() || write_error;
+    if (bad && code == EXIT_DONE)
+        return cli_fail(EXIT_FAILED, "standard output: cannot write: %s", strerror(write_error ? write_error : EIO));
     return code;
 }
