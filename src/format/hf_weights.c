@@ -25,10 +25,12 @@ static int by_name(const void *a, const void *b) {
 
 static duet_status add_shard(dt_hf_weights *w, const char *path, duet_err *err) {
     dt_st **grown = dt_realloc(w->shard, w->n_shards + 1, sizeof *grown);
-    if (!grown) return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
+    if (!grown)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
     w->shard = grown;
     duet_status st = dt_st_open(path, &w->shard[w->n_shards], err);
-    if (!st) w->n_shards++;
+    if (!st)
+        w->n_shards++;
     return st;
 }
 
@@ -38,7 +40,8 @@ static duet_status open_shards(dt_hf_weights *w, const char *dir, const char *in
     const char *key;
     duet_status st = dt_json_read(index, MAX_INDEX, &root, err);
     json_t *map = st ? NULL : json_object_get(root, "weight_map");
-    if (!st && (!json_is_object(map) || !seen)) st = dt_fail(err, DUET_E_FORMAT, "%s: weight_map is missing", index);
+    if (!st && (!json_is_object(map) || !seen))
+        st = dt_fail(err, DUET_E_FORMAT, "%s: weight_map is missing", index);
     if (!st) {
         json_object_foreach(map, key, value) {
             const char *file = json_string_value(value);
@@ -46,11 +49,15 @@ static duet_status open_shards(dt_hf_weights *w, const char *dir, const char *in
                 st = dt_fail(err, DUET_E_FORMAT, "%s: the file of %.80s is not a plain file name", index, key);
                 break;
             }
-            if (json_object_get(seen, file)) continue;
+            if (json_object_get(seen, file))
+                continue;
             char *path = dt_path_join(dir, file);
-            st = !path || json_object_set_new(seen, file, json_true()) ? dt_fail(err, DUET_E_NOMEM, "%s: no memory", index) : add_shard(w, path, err);
+            st = !path || json_object_set_new(seen, file, json_true())
+                     ? dt_fail(err, DUET_E_NOMEM, "%s: no memory", index)
+                     : add_shard(w, path, err);
             free(path);
-            if (st) break;
+            if (st)
+                break;
         }
     }
     json_decref(root);
@@ -62,7 +69,8 @@ static duet_status collect(dt_hf_weights *w, const char *dir, duet_err *err) {
     for (size_t i = 0; i < w->n_shards; i++)
         w->n += dt_st_count(w->shard[i]);
     w->t = dt_calloc(w->n, sizeof *w->t);
-    if (!w->t) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu tensors", dir, w->n);
+    if (!w->t)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu tensors", dir, w->n);
     size_t k = 0;
     for (size_t i = 0; i < w->n_shards; i++)
         for (size_t j = 0; j < dt_st_count(w->shard[i]); j++)
@@ -87,7 +95,8 @@ duet_status dt_hf_weights_open(const char *dir, dt_hf_weights **out, duet_err *e
         st = open_shards(w, dir, index, err);
     else
         st = dt_fail(err, DUET_E_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there", dir);
-    if (!st) st = collect(w, dir, err);
+    if (!st)
+        st = collect(w, dir, err);
     if (st)
         dt_hf_weights_close(w);
     else
@@ -98,7 +107,8 @@ duet_status dt_hf_weights_open(const char *dir, dt_hf_weights **out, duet_err *e
 }
 
 void dt_hf_weights_close(dt_hf_weights *w) {
-    if (!w) return;
+    if (!w)
+        return;
     for (size_t i = 0; i < w->n_shards; i++)
         dt_st_close(w->shard[i]);
     free(w->shard);

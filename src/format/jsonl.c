@@ -10,7 +10,7 @@
 
 struct dt_jsonl {
     char *name;
-    FILE *file;       /* NULL when reading memory */
+    FILE *file; /* NULL when reading memory */
     bool close_file;
     const char *mem;
     size_t n_mem, at;
@@ -21,7 +21,9 @@ struct dt_jsonl {
 duet_status dt_json_parse(const char *name, const char *text, size_t n, json_t **out, duet_err *err) {
     json_error_t je;
     *out = json_loadb(text, n, PARSE_FLAGS, &je);
-    if (!*out) return dt_fail(err, DUET_E_FORMAT, "%s: not valid JSON at line %d, column %d: %s", name, je.line, je.column, je.text);
+    if (!*out)
+        return dt_fail(err, DUET_E_FORMAT, "%s: not valid JSON at line %d, column %d: %s", name, je.line, je.column,
+                       je.text);
     return DUET_OK;
 }
 
@@ -29,7 +31,8 @@ duet_status dt_json_read(const char *path, size_t max_bytes, json_t **out, duet_
     dt_buf b = {0};
     *out = NULL;
     duet_status st = dt_file_read(path, max_bytes, &b, err);
-    if (!st) st = dt_json_parse(path, b.data, b.len, out, err);
+    if (!st)
+        st = dt_json_parse(path, b.data, b.len, out, err);
     dt_buf_clear(&b);
     return st;
 }
@@ -40,8 +43,10 @@ char *dt_json_line(const json_t *obj) {
 
 static duet_status reader_new(const char *name, dt_jsonl **out, duet_err *err) {
     *out = dt_calloc(1, sizeof **out);
-    if (*out) (*out)->name = dt_strdup(name);
-    if (*out && (*out)->name) return DUET_OK;
+    if (*out)
+        (*out)->name = dt_strdup(name);
+    if (*out && (*out)->name)
+        return DUET_OK;
     free(*out);
     *out = NULL;
     return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", name);
@@ -50,7 +55,8 @@ static duet_status reader_new(const char *name, dt_jsonl **out, duet_err *err) {
 duet_status dt_jsonl_open(const char *path, dt_jsonl **out, duet_err *err) {
     bool std = !strcmp(path, "-");
     duet_status st = reader_new(std ? "standard input" : path, out, err);
-    if (st) return st;
+    if (st)
+        return st;
     (*out)->file = std ? stdin : fopen(path, "rb");
     (*out)->close_file = !std;
     if (!(*out)->file) {
@@ -63,15 +69,18 @@ duet_status dt_jsonl_open(const char *path, dt_jsonl **out, duet_err *err) {
 
 duet_status dt_jsonl_open_mem(const char *name, const void *p, size_t n, dt_jsonl **out, duet_err *err) {
     duet_status st = reader_new(name, out, err);
-    if (st) return st;
+    if (st)
+        return st;
     (*out)->mem = p;
     (*out)->n_mem = n;
     return DUET_OK;
 }
 
 void dt_jsonl_close(dt_jsonl *r) {
-    if (!r) return;
-    if (r->file && r->close_file) fclose(r->file);
+    if (!r)
+        return;
+    if (r->file && r->close_file)
+        fclose(r->file);
     dt_buf_clear(&r->line);
     free(r->name);
     free(r);
@@ -95,25 +104,30 @@ static duet_status read_line(dt_jsonl *r, size_t *n, duet_err *err) {
         while (k < sizeof chunk && (c = getc_unlocked(r->file)) != EOF && c != '\n')
             chunk[k++] = (char)c;
         *n += k;
-        if (*n <= DT_JSONL_MAX_LINE) dt_buf_add(&r->line, chunk, k);
+        if (*n <= DT_JSONL_MAX_LINE)
+            dt_buf_add(&r->line, chunk, k);
     }
     funlockfile(r->file);
-    if (r->line.failed) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for line %zu", r->name, r->number + 1);
-    if (c == EOF && ferror(r->file)) return dt_fail(err, DUET_E_IO, "%s: cannot read: %s", r->name, strerror(errno ? errno : EIO));
+    if (r->line.failed)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory for line %zu", r->name, r->number + 1);
+    if (c == EOF && ferror(r->file))
+        return dt_fail(err, DUET_E_IO, "%s: cannot read: %s", r->name, strerror(errno ? errno : EIO));
     return c == EOF && !*n ? DUET_END : DUET_OK;
 }
 
 /* One raw line without its end; DUET_END at the end. */
 static duet_status raw_line(dt_jsonl *r, const char **line, size_t *n, duet_err *err) {
     if (!r->file) {
-        if (r->at >= r->n_mem) return DUET_END;
+        if (r->at >= r->n_mem)
+            return DUET_END;
         const char *p = r->mem + r->at, *end = memchr(p, '\n', r->n_mem - r->at);
         *line = p;
         *n = end ? (size_t)(end - p) : r->n_mem - r->at;
         r->at += *n + 1;
     } else {
         duet_status st = read_line(r, n, err);
-        if (st) return st;
+        if (st)
+            return st;
         *line = r->line.data;
     }
     r->number++;
@@ -127,16 +141,21 @@ duet_status dt_jsonl_next(dt_jsonl *r, json_t **obj, duet_err *err) {
     *obj = NULL;
     for (;;) {
         duet_status st = raw_line(r, &line, &n, err);
-        if (st) return st;
+        if (st)
+            return st;
         size_t i = 0;
         while (i < n && i < DT_JSONL_MAX_LINE && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'))
             i++;
-        if (i < n) break;
+        if (i < n)
+            break;
     }
     if (n > DT_JSONL_MAX_LINE)
-        return dt_fail(err, DUET_E_FORMAT, "%s: line %zu has %zu bytes, at most %zu are read", r->name, r->number, n, DT_JSONL_MAX_LINE);
+        return dt_fail(err, DUET_E_FORMAT, "%s: line %zu has %zu bytes, at most %zu are read", r->name, r->number, n,
+                       DT_JSONL_MAX_LINE);
     *obj = json_loadb(line, n, PARSE_FLAGS, &je);
-    if (!*obj) return dt_fail(err, DUET_E_FORMAT, "%s: line %zu is not valid JSON (column %d): %s", r->name, r->number, je.column, je.text);
+    if (!*obj)
+        return dt_fail(err, DUET_E_FORMAT, "%s: line %zu is not valid JSON (column %d): %s", r->name, r->number,
+                       je.column, je.text);
     if (!json_is_object(*obj)) {
         json_decref(*obj);
         *obj = NULL;

@@ -22,14 +22,15 @@ typedef struct entry {
 struct dt_st {
     dt_map map;
     json_t *header;
-    entry *e;      /* by data offset */
+    entry *e; /* by data offset */
     entry **by_name;
     size_t n;
 };
 
 static int by_offset(const void *a, const void *b) {
     const entry *x = a, *y = b;
-    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
@@ -38,12 +39,14 @@ static int by_name(const void *a, const void *b) {
 }
 
 static bool read_size(const json_t *j, size_t *out) {
-    if (!json_is_integer(j) || json_integer_value(j) < 0) return false;
+    if (!json_is_integer(j) || json_integer_value(j) < 0)
+        return false;
     *out = (size_t)json_integer_value(j);
     return true;
 }
 
-static duet_status read_entry(const char *file, const char *name, const json_t *j, size_t n_data, const uint8_t *data, entry *e, duet_err *err) {
+static duet_status read_entry(const char *file, const char *name, const json_t *j, size_t n_data, const uint8_t *data,
+                              entry *e, duet_err *err) {
     const json_t *shape = json_object_get(j, "shape"), *off = json_object_get(j, "data_offsets");
     const char *dtype = json_string_value(json_object_get(j, "dtype"));
     size_t bytes = 0;
@@ -53,15 +56,20 @@ static duet_status read_entry(const char *file, const char *name, const json_t *
     if (!dt_dtype_parse(dtype, &e->view.dtype))
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: tensor %.80s has the unknown dtype %.20s", file, name, dtype);
     if (json_array_size(shape) > DT_MAX_DIMS)
-        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: tensor %.80s has %zu dimensions, at most %d are read", file, name, json_array_size(shape), DT_MAX_DIMS);
+        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: tensor %.80s has %zu dimensions, at most %d are read", file, name,
+                       json_array_size(shape), DT_MAX_DIMS);
     e->view.n_dims = (int)json_array_size(shape);
     for (int i = 0; i < e->view.n_dims; i++)
         if (!read_size(json_array_get(shape, (size_t)i), &e->view.dims[i]))
-            return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s: dimension %d is not a whole number from 0", file, name, i);
-    if (!read_size(json_array_get(off, 0), &e->begin) || !read_size(json_array_get(off, 1), &e->end) || e->begin > e->end || e->end > n_data)
-        return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s: its data_offsets do not lie within the %zu bytes of data", file, name, n_data);
+            return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s: dimension %d is not a whole number from 0", file,
+                           name, i);
+    if (!read_size(json_array_get(off, 0), &e->begin) || !read_size(json_array_get(off, 1), &e->end) ||
+        e->begin > e->end || e->end > n_data)
+        return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s: its data_offsets do not lie within the %zu bytes of data",
+                       file, name, n_data);
     if (!dt_view_count(&e->view, NULL, &bytes) || bytes != e->end - e->begin)
-        return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s: shape and dtype do not fit its %zu bytes", file, name, e->end - e->begin);
+        return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s: shape and dtype do not fit its %zu bytes", file, name,
+                       e->end - e->begin);
     e->view.data = data + e->begin;
     return DUET_OK;
 }
@@ -70,10 +78,13 @@ static duet_status read_entry(const char *file, const char *name, const json_t *
 static duet_status check_meta(const char *file, json_t *meta, duet_err *err) {
     const char *key;
     json_t *value;
-    if (!meta) return DUET_OK;
-    if (!json_is_object(meta)) return dt_fail(err, DUET_E_FORMAT, "%s: __metadata__ is not an object", file);
+    if (!meta)
+        return DUET_OK;
+    if (!json_is_object(meta))
+        return dt_fail(err, DUET_E_FORMAT, "%s: __metadata__ is not an object", file);
     json_object_foreach(meta, key, value) {
-        if (!json_is_string(value)) return dt_fail(err, DUET_E_FORMAT, "%s: __metadata__: %.80s is not a string", file, key);
+        if (!json_is_string(value))
+            return dt_fail(err, DUET_E_FORMAT, "%s: __metadata__: %.80s is not a string", file, key);
     }
     return DUET_OK;
 }
@@ -85,26 +96,34 @@ static duet_status parse(dt_st *f, const char *name, const uint8_t *p, size_t si
     json_t *value;
     duet_status st;
 
-    if (size < 8) return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes are too few for a safetensors file; was it cut?", name, size);
+    if (size < 8)
+        return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes are too few for a safetensors file; was it cut?", name, size);
     for (int i = 7; i >= 0; i--)
         n = n << 8 | p[i];
     if (n > size - 8)
-        return dt_fail(err, DUET_E_FORMAT, "%s: header says %llu bytes, file has %zu; was it cut?", name, (unsigned long long)n, size);
+        return dt_fail(err, DUET_E_FORMAT, "%s: header says %llu bytes, file has %zu; was it cut?", name,
+                       (unsigned long long)n, size);
     if (n > MAX_HEADER)
-        return dt_fail(err, DUET_E_FORMAT, "%s: header says %llu bytes, at most %llu are read", name, (unsigned long long)n, (unsigned long long)MAX_HEADER);
+        return dt_fail(err, DUET_E_FORMAT, "%s: header says %llu bytes, at most %llu are read", name,
+                       (unsigned long long)n, (unsigned long long)MAX_HEADER);
     f->header = json_loadb((const char *)p + 8, (size_t)n, JSON_REJECT_DUPLICATES, &je);
     if (!f->header || !json_is_object(f->header))
-        return dt_fail(err, DUET_E_FORMAT, "%s: the header is not a JSON object: %s", name, f->header ? "another type" : je.text);
+        return dt_fail(err, DUET_E_FORMAT, "%s: the header is not a JSON object: %s", name,
+                       f->header ? "another type" : je.text);
     st = check_meta(name, json_object_get(f->header, "__metadata__"), err);
-    if (st) return st;
+    if (st)
+        return st;
     size_t n_keys = json_object_size(f->header), n_data = size - 8 - (size_t)n;
     f->e = dt_calloc(n_keys, sizeof *f->e);
     f->by_name = dt_calloc(n_keys, sizeof *f->by_name);
-    if (!f->e || !f->by_name) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu tensors", name, n_keys);
+    if (!f->e || !f->by_name)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu tensors", name, n_keys);
     json_object_foreach(f->header, key, value) {
-        if (!strcmp(key, "__metadata__")) continue;
+        if (!strcmp(key, "__metadata__"))
+            continue;
         st = read_entry(name, key, value, n_data, p + 8 + n, &f->e[f->n], err);
-        if (st) return st;
+        if (st)
+            return st;
         f->n++;
     }
     qsort(f->e, f->n, sizeof *f->e, by_offset);
@@ -113,11 +132,14 @@ static duet_status parse(dt_st *f, const char *name, const uint8_t *p, size_t si
         const entry *e = &f->e[i];
         if (e->begin < at) /* at is 0 for the first, so there is one before */
             return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s overlaps %.80s", name, e->name, f->e[i - 1].name);
-        if (e->begin > at) return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes before tensor %.80s belong to none", name, e->begin - at, e->name);
+        if (e->begin > at)
+            return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes before tensor %.80s belong to none", name, e->begin - at,
+                           e->name);
         at = e->end;
         f->by_name[i] = &f->e[i];
     }
-    if (at != n_data) return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes after the last tensor belong to none", name, n_data - at);
+    if (at != n_data)
+        return dt_fail(err, DUET_E_FORMAT, "%s: %zu bytes after the last tensor belong to none", name, n_data - at);
     qsort(f->by_name, f->n, sizeof *f->by_name, by_name);
     return DUET_OK;
 }
@@ -134,7 +156,8 @@ static duet_status open_bytes(dt_st *f, const char *name, const uint8_t *p, size
 duet_status dt_st_open(const char *path, dt_st **out, duet_err *err) {
     *out = NULL;
     dt_st *f = dt_calloc(1, sizeof *f);
-    if (!f) return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
+    if (!f)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
     duet_status st = dt_map_open(&f->map, path, err);
     if (st) {
         dt_st_close(f);
@@ -146,12 +169,14 @@ duet_status dt_st_open(const char *path, dt_st **out, duet_err *err) {
 duet_status dt_st_open_mem(const char *name, const void *data, size_t n, dt_st **out, duet_err *err) {
     *out = NULL;
     dt_st *f = dt_calloc(1, sizeof *f);
-    if (!f) return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", name);
+    if (!f)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", name);
     return open_bytes(f, name, data, n, out, err);
 }
 
 void dt_st_close(dt_st *f) {
-    if (!f) return;
+    if (!f)
+        return;
     json_decref(f->header);
     free(f->e);
     free(f->by_name);
@@ -176,7 +201,8 @@ const dt_view *dt_st_find(const dt_st *f, const char *name) {
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
         int c = strcmp(name, f->by_name[mid]->name);
-        if (!c) return &f->by_name[mid]->view;
+        if (!c)
+            return &f->by_name[mid]->view;
         if (c < 0)
             hi = mid;
         else
@@ -205,17 +231,19 @@ static char *make_header(const dt_st_item *items, size_t n, const char *const *m
         ok = shape && dt_view_count(v, NULL, &bytes);
         for (int d = 0; ok && d < v->n_dims; d++)
             ok = !json_array_append_new(shape, json_integer((json_int_t)v->dims[d]));
-        json_t *e = ok ? json_pack("{s:s, s:o, s:[I, I]}", "dtype", dt_dtype_name(v->dtype), "shape", shape, "data_offsets", (json_int_t)at,
-                                   (json_int_t)(at + bytes))
+        json_t *e = ok ? json_pack("{s:s, s:o, s:[I, I]}", "dtype", dt_dtype_name(v->dtype), "shape", shape,
+                                   "data_offsets", (json_int_t)at, (json_int_t)(at + bytes))
                        : NULL;
-        if (!ok) json_decref(shape);
+        if (!ok)
+            json_decref(shape);
         ok = e && !json_object_set_new(root, items[i].name, e);
         at += bytes;
     }
     char *text = ok ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     json_decref(m);
-    if (!text) return NULL;
+    if (!text)
+        return NULL;
     size_t used = strlen(text), padded = (used + 8 + 63) / 64 * 64 - 8; /* data begins 64-byte aligned */
     char *out = dt_realloc(text, padded, 1);
     if (!out) {
@@ -231,9 +259,11 @@ static bool write_all(int fd, const void *p, size_t n) {
     const char *at = p;
     while (n) {
         ssize_t w = write(fd, at, n < ((size_t)1 << 30) ? n : (size_t)1 << 30);
-        if (w < 0 && errno == EINTR) continue;
+        if (w < 0 && errno == EINTR)
+            continue;
         if (w <= 0) {
-            if (!w) errno = ENOSPC;
+            if (!w)
+                errno = ENOSPC;
             return false;
         }
         at += w;
@@ -242,7 +272,8 @@ static bool write_all(int fd, const void *p, size_t n) {
     return true;
 }
 
-duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_items, const char *const *meta, size_t n_meta, duet_err *err) {
+duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_items, const char *const *meta,
+                        size_t n_meta, duet_err *err) {
     duet_status st = DUET_OK;
     size_t n_header = 0;
     uint8_t len[8];
@@ -280,10 +311,13 @@ duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_item
         ok = false;
         why = errno;
     }
-    if (!ok) st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", path, strerror(why));
+    if (!ok)
+        st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", path, strerror(why));
 done:
-    if (fd >= 0) close(fd);
-    if (st && tmp.data) unlink(tmp.data);
+    if (fd >= 0)
+        close(fd);
+    if (st && tmp.data)
+        unlink(tmp.data);
     dt_buf_clear(&tmp);
     free(header);
     return st;

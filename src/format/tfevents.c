@@ -87,10 +87,12 @@ static duet_status put_record(dt_tfevents *t, duet_err *err) {
     off_t before = lseek(t->fd, 0, SEEK_END);
     for (size_t done = 0; done < t->record.len;) {
         ssize_t w = write(t->fd, t->record.data + done, t->record.len - done);
-        if (w < 0 && errno == EINTR) continue;
+        if (w < 0 && errno == EINTR)
+            continue;
         if (w <= 0) {
             duet_status st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s", t->path, strerror(w < 0 ? errno : ENOSPC));
-            if (before >= 0) (void)!ftruncate(t->fd, before);
+            if (before >= 0)
+                (void)!ftruncate(t->fd, before);
             return st;
         }
         done += (size_t)w;
@@ -102,12 +104,15 @@ duet_status dt_tfevents_open(const char *dir, dt_tfevents **out, duet_err *err) 
     char name[96];
     *out = NULL;
     duet_status st = dt_mkdirs(dir, err);
-    if (st) return st;
+    if (st)
+        return st;
     dt_tfevents *t = dt_calloc(1, sizeof *t);
-    if (!t) return dt_fail(err, DUET_E_NOMEM, "%s: no memory to write events", dir);
+    if (!t)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to write events", dir);
     t->fd = -1;
     for (int i = 0; t->fd < 0 && i < 1000; i++) { /* runs that start within one second get different names */
-        snprintf(name, sizeof name, "events.out.tfevents.%010lld.duet.%ld.%d", (long long)time(NULL), (long)getpid(), i);
+        snprintf(name, sizeof name, "events.out.tfevents.%010lld.duet.%ld.%d", (long long)time(NULL), (long)getpid(),
+                 i);
         free(t->path);
         t->path = dt_path_join(dir, name);
         if (!t->path) {
@@ -115,7 +120,8 @@ duet_status dt_tfevents_open(const char *dir, dt_tfevents **out, duet_err *err) 
             goto done;
         }
         t->fd = open(t->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
-        if (t->fd < 0 && errno != EEXIST) break;
+        if (t->fd < 0 && errno != EEXIST)
+            break;
     }
     if (t->fd < 0) {
         st = dt_fail(err, DUET_E_IO, "%s: cannot create: %s", t->path, strerror(errno));
@@ -124,7 +130,8 @@ duet_status dt_tfevents_open(const char *dir, dt_tfevents **out, duet_err *err) 
     add_wall_time(&t->event, (double)time(NULL));
     add_bytes(&t->event, 3, "brain.Event:2", 13);
     st = put_record(t, err);
-    if (st) goto done;
+    if (st)
+        goto done;
     *out = t;
     t = NULL;
 done:
@@ -132,8 +139,8 @@ done:
     return st;
 }
 
-duet_status dt_tfevents_scalars(dt_tfevents *t, int64_t step, double wall_time, const char *const *tags, const double *values, size_t n,
-                                duet_err *err) {
+duet_status dt_tfevents_scalars(dt_tfevents *t, int64_t step, double wall_time, const char *const *tags,
+                                const double *values, size_t n, duet_err *err) {
     rewind_buf(&t->event);
     rewind_buf(&t->summary);
     for (size_t i = 0; i < n; i++) {
@@ -154,8 +161,10 @@ duet_status dt_tfevents_scalars(dt_tfevents *t, int64_t step, double wall_time, 
 }
 
 void dt_tfevents_close(dt_tfevents *t) {
-    if (!t) return;
-    if (t->fd >= 0) close(t->fd);
+    if (!t)
+        return;
+    if (t->fd >= 0)
+        close(t->fd);
     dt_buf_clear(&t->event);
     dt_buf_clear(&t->summary);
     dt_buf_clear(&t->value);

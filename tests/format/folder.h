@@ -15,13 +15,15 @@ static inline folder folder_make(void) {
     const char *tmp = getenv("TMPDIR");
     folder f;
     snprintf(f.path, sizeof f.path, "%s/duet-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(f.path)) fail_msg("cannot make a folder below %s", f.path);
+    if (!mkdtemp(f.path))
+        fail_msg("cannot make a folder below %s", f.path);
     return f;
 }
 
 static inline void folder_remove(const folder *f) {
     duet_err err = {{0}};
-    if (dt_remove_tree(f->path, &err)) fail_msg("%s", err.text);
+    if (dt_remove_tree(f->path, &err))
+        fail_msg("%s", err.text);
 }
 
 static inline const char *folder_at(const folder *f, const char *name, char *buf, size_t n) {

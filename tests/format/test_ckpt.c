@@ -8,7 +8,8 @@ static void put(const folder *dir, const char *step, const char *text) {
     char name[256], path[512];
     snprintf(name, sizeof name, "ckpt/%s", step);
     duet_err err = {{0}};
-    if (dt_mkdirs(folder_at(dir, name, path, sizeof path), &err)) fail_msg("%s", err.text);
+    if (dt_mkdirs(folder_at(dir, name, path, sizeof path), &err))
+        fail_msg("%s", err.text);
     snprintf(name, sizeof name, "ckpt/%s/state.json", step);
     folder_put(dir, name, text, strlen(text));
 }
@@ -21,11 +22,14 @@ static bool there(const folder *dir, const char *name) {
 static void write_step(const char *root, int64_t step, const char *text, int keep) {
     duet_err err = {{0}};
     char *tmp = NULL, *sub = NULL, *file = NULL;
-    if (dt_ckpt_begin(root, step, &tmp, &err)) fail_msg("%s", err.text);
+    if (dt_ckpt_begin(root, step, &tmp, &err))
+        fail_msg("%s", err.text);
     sub = dt_path_join(tmp, "M");
     file = dt_path_join(sub, "state.json");
-    if (dt_mkdirs(sub, &err) || dt_file_write_atomic(file, text, strlen(text), &err)) fail_msg("%s", err.text);
-    if (dt_ckpt_commit(root, step, tmp, keep, &err)) fail_msg("%s", err.text);
+    if (dt_mkdirs(sub, &err) || dt_file_write_atomic(file, text, strlen(text), &err))
+        fail_msg("%s", err.text);
+    if (dt_ckpt_commit(root, step, tmp, keep, &err))
+        fail_msg("%s", err.text);
     free(tmp);
     free(sub);
     free(file);
@@ -37,10 +41,12 @@ static void expect_latest(const char *root, int64_t want, const char *text) {
     int64_t step = 0;
     dt_buf b = {0};
     duet_status st = dt_ckpt_latest(root, &path, &step, &err);
-    if (st != (want < 0 ? DUET_END : DUET_OK) || step != want) fail_msg("latest is %lld (%s), wanted %lld", (long long)step, err.text, (long long)want);
+    if (st != (want < 0 ? DUET_END : DUET_OK) || step != want)
+        fail_msg("latest is %lld (%s), wanted %lld", (long long)step, err.text, (long long)want);
     if (text) {
         char *file = dt_path_join(path, "M/state.json");
-        if (dt_file_read(file, 100, &b, &err)) fail_msg("%s", err.text);
+        if (dt_file_read(file, 100, &b, &err))
+            fail_msg("%s", err.text);
         assert_string_equal(b.data, text);
         free(file);
     }
@@ -86,7 +92,8 @@ static void test_leftovers(void **state) {
     assert_true(there(&dir, "ckpt/step-000009.tmp")); /* reading changes nothing */
     duet_err err = {{0}};
     char *tmp = NULL;
-    if (dt_ckpt_begin(root, 9, &tmp, &err)) fail_msg("%s", err.text);
+    if (dt_ckpt_begin(root, 9, &tmp, &err))
+        fail_msg("%s", err.text);
     assert_false(there(&dir, "ckpt/step-000009.tmp/state.json"));
     assert_true(there(&dir, "ckpt/step-000009.tmp"));
     assert_false(there(&dir, "ckpt/step-000002.old.tmp"));
@@ -119,6 +126,7 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order_and_keep), cmocka_unit_test(test_leftovers), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order_and_keep), cmocka_unit_test(test_leftovers),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,32 +10,124 @@ static void test_golden(void **state) {
         const char *name;
         dt_hf_config want;
     } models[] = {
-        {"qwen3-tiny",         {.arch = DT_ARCH_QWEN3, .n_layers = 4, .d_model = 64, .n_heads = 4, .n_kv = 2, .d_head = 32, .d_ffn = 160, .n_vocab = 512, .max_pos = 40960, .rms_eps = 1e-6, .rope_theta = 1e6, .tied = true, .qk_norm = true, .dtype = DT_F32, .bos_id = 507, .eos_ids = {509}, .n_eos = 1}},
-        {"qwen3-tiny-bf16",    {.arch = DT_ARCH_QWEN3, .n_layers = 4, .d_model = 64, .n_heads = 4, .n_kv = 2, .d_head = 32, .d_ffn = 160, .n_vocab = 512, .max_pos = 40960, .rms_eps = 1e-6, .rope_theta = 1e6, .tied = true, .qk_norm = true, .dtype = DT_BF16, .bos_id = 507, .eos_ids = {509}, .n_eos = 1}},
-        {"qwen3-tiny-sharded", {.arch = DT_ARCH_QWEN3, .n_layers = 4, .d_model = 64, .n_heads = 4, .n_kv = 2, .d_head = 32, .d_ffn = 160, .n_vocab = 512, .max_pos = 40960, .rms_eps = 1e-6, .rope_theta = 1e6, .tied = true, .qk_norm = true, .dtype = DT_F32, .bos_id = 507, .eos_ids = {509}, .n_eos = 1}},
-        {"qwen2-tiny",         {.arch = DT_ARCH_QWEN2, .n_layers = 3, .d_model = 96, .n_heads = 6, .n_kv = 2, .d_head = 16, .d_ffn = 224, .n_vocab = 509, .max_pos = 32768, .rms_eps = 1e-6, .rope_theta = 1e6, .qkv_bias = true, .dtype = DT_F32, .bos_id = 504, .eos_ids = {506}, .n_eos = 1}},
-        {"llama-tiny",         {.arch = DT_ARCH_LLAMA, .n_layers = 3, .d_model = 96, .n_heads = 3, .n_kv = 1, .d_head = 32, .d_ffn = 256, .n_vocab = 384, .max_pos = 131072, .rms_eps = 1e-5, .rope_theta = 5e5, .rope_kind = DT_ROPE_LLAMA3, .rope_factor = 8, .rope_low = 1, .rope_high = 4, .rope_original = 128, .dtype = DT_F32, .bos_id = 379, .eos_ids = {380, 381, 382}, .n_eos = 3}},
+        {"qwen3-tiny",
+         {.arch = DT_ARCH_QWEN3,
+          .n_layers = 4,
+          .d_model = 64,
+          .n_heads = 4,
+          .n_kv = 2,
+          .d_head = 32,
+          .d_ffn = 160,
+          .n_vocab = 512,
+          .max_pos = 40960,
+          .rms_eps = 1e-6,
+          .rope_theta = 1e6,
+          .tied = true,
+          .qk_norm = true,
+          .dtype = DT_F32,
+          .bos_id = 507,
+          .eos_ids = {509},
+          .n_eos = 1}},
+        {"qwen3-tiny-bf16",
+         {.arch = DT_ARCH_QWEN3,
+          .n_layers = 4,
+          .d_model = 64,
+          .n_heads = 4,
+          .n_kv = 2,
+          .d_head = 32,
+          .d_ffn = 160,
+          .n_vocab = 512,
+          .max_pos = 40960,
+          .rms_eps = 1e-6,
+          .rope_theta = 1e6,
+          .tied = true,
+          .qk_norm = true,
+          .dtype = DT_BF16,
+          .bos_id = 507,
+          .eos_ids = {509},
+          .n_eos = 1}},
+        {"qwen3-tiny-sharded",
+         {.arch = DT_ARCH_QWEN3,
+          .n_layers = 4,
+          .d_model = 64,
+          .n_heads = 4,
+          .n_kv = 2,
+          .d_head = 32,
+          .d_ffn = 160,
+          .n_vocab = 512,
+          .max_pos = 40960,
+          .rms_eps = 1e-6,
+          .rope_theta = 1e6,
+          .tied = true,
+          .qk_norm = true,
+          .dtype = DT_F32,
+          .bos_id = 507,
+          .eos_ids = {509},
+          .n_eos = 1}},
+        {"qwen2-tiny",
+         {.arch = DT_ARCH_QWEN2,
+          .n_layers = 3,
+          .d_model = 96,
+          .n_heads = 6,
+          .n_kv = 2,
+          .d_head = 16,
+          .d_ffn = 224,
+          .n_vocab = 509,
+          .max_pos = 32768,
+          .rms_eps = 1e-6,
+          .rope_theta = 1e6,
+          .qkv_bias = true,
+          .dtype = DT_F32,
+          .bos_id = 504,
+          .eos_ids = {506},
+          .n_eos = 1}},
+        {"llama-tiny",
+         {.arch = DT_ARCH_LLAMA,
+          .n_layers = 3,
+          .d_model = 96,
+          .n_heads = 3,
+          .n_kv = 1,
+          .d_head = 32,
+          .d_ffn = 256,
+          .n_vocab = 384,
+          .max_pos = 131072,
+          .rms_eps = 1e-5,
+          .rope_theta = 5e5,
+          .rope_kind = DT_ROPE_LLAMA3,
+          .rope_factor = 8,
+          .rope_low = 1,
+          .rope_high = 4,
+          .rope_original = 128,
+          .dtype = DT_F32,
+          .bos_id = 379,
+          .eos_ids = {380, 381, 382},
+          .n_eos = 3}},
     };
     for (size_t i = 0; i < DT_COUNT(models); i++) {
         char rel[128], path[512];
         duet_err err = {{0}};
         dt_hf_config got, want = models[i].want;
         snprintf(rel, sizeof rel, "golden/models/%s", models[i].name);
-        if (dt_hf_config_read(shared_path(path, sizeof path, rel), &got, &err)) fail_msg("%s: %s", models[i].name, err.text);
+        if (dt_hf_config_read(shared_path(path, sizeof path, rel), &got, &err))
+            fail_msg("%s: %s", models[i].name, err.text);
         want.init_range = 0.02;
         memcpy(want.model_type, got.model_type, sizeof want.model_type);
-        if (memcmp(&got, &want, sizeof got)) fail_msg("%s: a field differs", models[i].name);
+        if (memcmp(&got, &want, sizeof got))
+            fail_msg("%s: a field differs", models[i].name);
 
         folder dir = folder_make();
         dt_hf_config again;
-        if (dt_hf_config_write(dir.path, &got, &err) || dt_hf_config_read(dir.path, &again, &err)) fail_msg("%s: %s", models[i].name, err.text);
-        if (memcmp(&got, &again, sizeof got)) fail_msg("%s: written and read back, a field differs", models[i].name);
+        if (dt_hf_config_write(dir.path, &got, &err) || dt_hf_config_read(dir.path, &again, &err))
+            fail_msg("%s: %s", models[i].name, err.text);
+        if (memcmp(&got, &again, sizeof got))
+            fail_msg("%s: written and read back, a field differs", models[i].name);
         folder_remove(&dir);
     }
 }
 
-#define BASE                                                                                                                                         \
-    "\"num_hidden_layers\":2,\"hidden_size\":24,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":8,\"intermediate_size\":40,"        \
+#define BASE                                                                                                           \
+    "\"num_hidden_layers\":2,\"hidden_size\":24,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":8,"   \
+    "\"intermediate_size\":40,"                                                                                        \
     "\"vocab_size\":37,\"max_position_embeddings\":512"
 #define WITH(extra) "{\"model_type\":\"qwen3\"," BASE "," extra "}"
 
@@ -44,42 +136,55 @@ static const struct {
     duet_status want;
     const char *says;
 } texts[] = {
-    {"plain",                 "{\"model_type\":\"qwen3\"," BASE "}",                                        DUET_OK,            NULL                      },
-    {"not JSON",              "{\"model_type\":",                                                           DUET_E_FORMAT,      "JSON"                    },
-    {"empty file",            "",                                                                           DUET_E_FORMAT,      "JSON"                    },
-    {"a list",                "[]",                                                                         DUET_E_FORMAT,      "object"                  },
-    {"no type",               "{" BASE "}",                                                                 DUET_E_FORMAT,      "model_type is missing"   },
-    {"unknown type",          "{\"model_type\":\"gpt2\"," BASE "}",                                         DUET_E_UNSUPPORTED, "gpt2"                    },
-    {"no layers",             "{\"model_type\":\"qwen3\",\"hidden_size\":24}",                              DUET_E_FORMAT,      "num_hidden_layers"       },
-    {"repeated key",          WITH("\"vocab_size\":38"),                                                    DUET_E_FORMAT,      "duplicate"               },
-    {"zero layers",           "{\"model_type\":\"qwen3\",\"num_hidden_layers\":0}",                         DUET_E_FORMAT,      "num_hidden_layers is 0"  },
-    {"negative layers",       "{\"model_type\":\"qwen3\",\"num_hidden_layers\":-3}",                        DUET_E_FORMAT,      "num_hidden_layers is -3" },
-    {"layers as text",        "{\"model_type\":\"qwen3\",\"num_hidden_layers\":\"2\"}",                     DUET_E_FORMAT,      "num_hidden_layers"       },
-    {"layers as fraction",    "{\"model_type\":\"qwen3\",\"num_hidden_layers\":2.5}",                       DUET_E_FORMAT,      "2.5"                     },
-    {"a billion layers",      "{\"model_type\":\"qwen3\",\"num_hidden_layers\":1000000000}",                DUET_E_FORMAT,      "1000000000"              },
-    {"heads no multiple",     "{\"model_type\":\"qwen3\",\"num_hidden_layers\":2,\"hidden_size\":24,\"num_attention_heads\":4,\"num_key_value_heads\":3,\"intermediate_size\":40,\"vocab_size\":37,\"max_position_embeddings\":512}", DUET_E_FORMAT, "no multiple"},
-    {"width no multiple",     "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":25,\"num_attention_heads\":4,\"intermediate_size\":40,\"vocab_size\":37,\"max_position_embeddings\":512}", DUET_E_FORMAT, "head_dim is missing"},
-    {"odd head",              "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":12,\"num_attention_heads\":4,\"intermediate_size\":40,\"vocab_size\":37,\"max_position_embeddings\":512}", DUET_E_FORMAT, "odd"},
-    {"no context",            "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":12,\"num_attention_heads\":3,\"intermediate_size\":40,\"vocab_size\":37}", DUET_E_FORMAT, "max_position_embeddings"},
-    {"eps below zero",        WITH("\"rms_norm_eps\":-1e-6"),                                               DUET_E_FORMAT,      "rms_norm_eps"            },
-    {"eps as text",           WITH("\"rms_norm_eps\":\"1e-6\""),                                            DUET_E_FORMAT,      "rms_norm_eps"            },
-    {"theta zero",            WITH("\"rope_theta\":0"),                                                     DUET_E_FORMAT,      "rope_theta is 0"         },
-    {"theta huge",            WITH("\"rope_theta\":1e300"),                                                 DUET_E_FORMAT,      "rope_theta"              },
-    {"tied as number",        WITH("\"tie_word_embeddings\":1"),                                            DUET_E_FORMAT,      "tie_word_embeddings"     },
-    {"gelu",                  WITH("\"hidden_act\":\"gelu\""),                                              DUET_E_UNSUPPORTED, "gelu"                    },
-    {"sliding window",        WITH("\"use_sliding_window\":true"),                                          DUET_E_UNSUPPORTED, "sliding"                 },
-    {"sliding layer types",   WITH("\"layer_types\":[\"full_attention\",\"sliding_attention\"]"),           DUET_E_UNSUPPORTED, "sliding_attention"       },
-    {"full layer types",      WITH("\"layer_types\":[\"full_attention\",\"full_attention\"]"),              DUET_OK,            NULL                      },
-    {"biases in qwen3",       WITH("\"attention_bias\":true"),                                              DUET_E_UNSUPPORTED, "attention_bias"          },
-    {"mlp biases",            WITH("\"mlp_bias\":true"),                                                    DUET_E_UNSUPPORTED, "mlp_bias"                },
-    {"quantised",             WITH("\"quantization_config\":{\"bits\":4}"),                                 DUET_E_UNSUPPORTED, "quantization_config"     },
-    {"yarn",                  WITH("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}"),               DUET_E_UNSUPPORTED, "yarn"                    },
-    {"linear, old key",       WITH("\"rope_scaling\":{\"type\":\"linear\",\"factor\":4}"),                  DUET_E_UNSUPPORTED, "linear"                  },
-    {"llama3 reversed",       WITH("\"rope_scaling\":{\"rope_type\":\"llama3\",\"low_freq_factor\":4,\"high_freq_factor\":1}"), DUET_E_FORMAT, "high_freq_factor"},
-    {"eos negative",          WITH("\"eos_token_id\":-1"),                                                  DUET_E_FORMAT,      "eos_token_id"            },
-    {"eos a list of texts",   WITH("\"eos_token_id\":[\"a\"]"),                                             DUET_E_FORMAT,      "eos_token_id"            },
-    {"eos far too many",      WITH("\"eos_token_id\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]"),         DUET_E_FORMAT,      "eos_token_id"            },
-    {"eos null",              WITH("\"eos_token_id\":null"),                                                DUET_OK,            NULL                      },
+    {"plain",               "{\"model_type\":\"qwen3\"," BASE "}",                                     DUET_OK,            NULL                     },
+    {"not JSON",            "{\"model_type\":",                                                        DUET_E_FORMAT,      "JSON"                   },
+    {"empty file",          "",                                                                        DUET_E_FORMAT,      "JSON"                   },
+    {"a list",              "[]",                                                                      DUET_E_FORMAT,      "object"                 },
+    {"no type",             "{" BASE "}",                                                              DUET_E_FORMAT,      "model_type is missing"  },
+    {"unknown type",        "{\"model_type\":\"gpt2\"," BASE "}",                                      DUET_E_UNSUPPORTED, "gpt2"                   },
+    {"no layers",           "{\"model_type\":\"qwen3\",\"hidden_size\":24}",                           DUET_E_FORMAT,      "num_hidden_layers"      },
+    {"repeated key",        WITH("\"vocab_size\":38"),                                                 DUET_E_FORMAT,      "duplicate"              },
+    {"zero layers",         "{\"model_type\":\"qwen3\",\"num_hidden_layers\":0}",                      DUET_E_FORMAT,      "num_hidden_layers is 0" },
+    {"negative layers",     "{\"model_type\":\"qwen3\",\"num_hidden_layers\":-3}",                     DUET_E_FORMAT,
+     "num_hidden_layers is -3"                                                                                                                      },
+    {"layers as text",      "{\"model_type\":\"qwen3\",\"num_hidden_layers\":\"2\"}",                  DUET_E_FORMAT,      "num_hidden_layers"      },
+    {"layers as fraction",  "{\"model_type\":\"qwen3\",\"num_hidden_layers\":2.5}",                    DUET_E_FORMAT,      "2.5"                    },
+    {"a billion layers",    "{\"model_type\":\"qwen3\",\"num_hidden_layers\":1000000000}",             DUET_E_FORMAT,      "1000000000"             },
+    {"heads no multiple",
+     "{\"model_type\":\"qwen3\",\"num_hidden_layers\":2,\"hidden_size\":24,\"num_attention_heads\":4,\"num_key_value_"
+     "heads\":3,\"intermediate_size\":40,\"vocab_size\":37,\"max_position_embeddings\":512}",          DUET_E_FORMAT,      "no multiple"            },
+    {"width no multiple",
+     "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":25,\"num_attention_heads\":4,\"intermediate_"
+     "size\":40,\"vocab_size\":37,\"max_position_embeddings\":512}",                                   DUET_E_FORMAT,      "head_dim is missing"    },
+    {"odd head",
+     "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":12,\"num_attention_heads\":4,\"intermediate_"
+     "size\":40,\"vocab_size\":37,\"max_position_embeddings\":512}",                                   DUET_E_FORMAT,      "odd"                    },
+    {"no context",
+     "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":12,\"num_attention_heads\":3,\"intermediate_"
+     "size\":40,\"vocab_size\":37}",                                                                   DUET_E_FORMAT,      "max_position_embeddings"},
+    {"eps below zero",      WITH("\"rms_norm_eps\":-1e-6"),                                            DUET_E_FORMAT,      "rms_norm_eps"           },
+    {"eps as text",         WITH("\"rms_norm_eps\":\"1e-6\""),                                         DUET_E_FORMAT,      "rms_norm_eps"           },
+    {"theta zero",          WITH("\"rope_theta\":0"),                                                  DUET_E_FORMAT,      "rope_theta is 0"        },
+    {"theta huge",          WITH("\"rope_theta\":1e300"),                                              DUET_E_FORMAT,      "rope_theta"             },
+    {"tied as number",      WITH("\"tie_word_embeddings\":1"),                                         DUET_E_FORMAT,      "tie_word_embeddings"    },
+    {"gelu",                WITH("\"hidden_act\":\"gelu\""),                                           DUET_E_UNSUPPORTED, "gelu"                   },
+    {"sliding window",      WITH("\"use_sliding_window\":true"),                                       DUET_E_UNSUPPORTED, "sliding"                },
+    {"sliding layer types", WITH("\"layer_types\":[\"full_attention\",\"sliding_attention\"]"),        DUET_E_UNSUPPORTED,
+     "sliding_attention"                                                                                                                            },
+    {"full layer types",    WITH("\"layer_types\":[\"full_attention\",\"full_attention\"]"),           DUET_OK,            NULL                     },
+    {"biases in qwen3",     WITH("\"attention_bias\":true"),                                           DUET_E_UNSUPPORTED, "attention_bias"         },
+    {"mlp biases",          WITH("\"mlp_bias\":true"),                                                 DUET_E_UNSUPPORTED, "mlp_bias"               },
+    {"quantised",           WITH("\"quantization_config\":{\"bits\":4}"),                              DUET_E_UNSUPPORTED, "quantization_config"    },
+    {"yarn",                WITH("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}"),            DUET_E_UNSUPPORTED, "yarn"                   },
+    {"linear, old key",     WITH("\"rope_scaling\":{\"type\":\"linear\",\"factor\":4}"),               DUET_E_UNSUPPORTED, "linear"                 },
+    {"llama3 reversed",
+     WITH("\"rope_scaling\":{\"rope_type\":\"llama3\",\"low_freq_factor\":4,\"high_freq_factor\":1}"), DUET_E_FORMAT,
+     "high_freq_factor"                                                                                                                             },
+    {"eos negative",        WITH("\"eos_token_id\":-1"),                                               DUET_E_FORMAT,      "eos_token_id"           },
+    {"eos a list of texts", WITH("\"eos_token_id\":[\"a\"]"),                                          DUET_E_FORMAT,      "eos_token_id"           },
+    {"eos far too many",    WITH("\"eos_token_id\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]"),      DUET_E_FORMAT,
+     "eos_token_id"                                                                                                                                 },
+    {"eos null",            WITH("\"eos_token_id\":null"),                                             DUET_OK,            NULL                     },
 };
 
 static void test_texts(void **state) {
@@ -88,9 +193,12 @@ static void test_texts(void **state) {
         duet_err err = {{0}};
         dt_hf_config c;
         duet_status st = dt_hf_config_parse("config.json", texts[i].text, strlen(texts[i].text), &c, &err);
-        if (st != texts[i].want) fail_msg("%s: status %d (%s), wanted %d", texts[i].name, st, err.text, texts[i].want);
-        if (texts[i].says && !strstr(err.text, texts[i].says)) fail_msg("%s: \"%s\" lacks \"%s\"", texts[i].name, err.text, texts[i].says);
-        if (st && c.n_layers) fail_msg("%s: numbers came with an error", texts[i].name);
+        if (st != texts[i].want)
+            fail_msg("%s: status %d (%s), wanted %d", texts[i].name, st, err.text, texts[i].want);
+        if (texts[i].says && !strstr(err.text, texts[i].says))
+            fail_msg("%s: \"%s\" lacks \"%s\"", texts[i].name, err.text, texts[i].says);
+        if (st && c.n_layers)
+            fail_msg("%s: numbers came with an error", texts[i].name);
     }
 }
 
@@ -104,17 +212,24 @@ static void test_spellings(void **state) {
         dt_rope_kind rope;
         int n_eos;
     } cases[] = {
-        {"torch_dtype",     WITH("\"torch_dtype\":\"bfloat16\",\"rope_theta\":5000,\"eos_token_id\":3"),                                              DT_BF16, 5000,  DT_ROPE_NONE,   1},
-        {"dtype",           WITH("\"dtype\":\"bfloat16\",\"rope_parameters\":{\"rope_theta\":7000,\"rope_type\":\"default\"}"),                       DT_BF16, 7000,  DT_ROPE_NONE,   0},
-        {"llama3, new key", WITH("\"dtype\":\"float32\",\"rope_parameters\":{\"rope_theta\":9000,\"rope_type\":\"llama3\",\"factor\":8}"),            DT_F32,  9000,  DT_ROPE_LLAMA3, 0},
-        {"defaults",        WITH("\"eos_token_id\":[1,2]"),                                                                                           DT_F32,  10000, DT_ROPE_NONE,   2},
+        {"torch_dtype",     WITH("\"torch_dtype\":\"bfloat16\",\"rope_theta\":5000,\"eos_token_id\":3"),                        DT_BF16, 5000,
+         DT_ROPE_NONE,                                                                                                                                          1},
+        {"dtype",           WITH("\"dtype\":\"bfloat16\",\"rope_parameters\":{\"rope_theta\":7000,\"rope_type\":\"default\"}"),
+         DT_BF16,                                                                                                                        7000,  DT_ROPE_NONE,   0},
+        {"llama3, new key",
+         WITH("\"dtype\":\"float32\",\"rope_parameters\":{\"rope_theta\":9000,\"rope_type\":\"llama3\",\"factor\":8}"),
+         DT_F32,                                                                                                                         9000,  DT_ROPE_LLAMA3, 0},
+        {"defaults",        WITH("\"eos_token_id\":[1,2]"),                                                                     DT_F32,  10000, DT_ROPE_NONE,   2},
     };
     for (size_t i = 0; i < DT_COUNT(cases); i++) {
         duet_err err = {{0}};
         dt_hf_config c;
-        if (dt_hf_config_parse(cases[i].name, cases[i].text, strlen(cases[i].text), &c, &err)) fail_msg("%s", err.text);
-        if (c.dtype != cases[i].dtype || c.rope_theta != cases[i].theta || c.rope_kind != cases[i].rope || c.n_eos != cases[i].n_eos)
-            fail_msg("%s: dtype %d theta %g rope %d eos %d", cases[i].name, (int)c.dtype, c.rope_theta, (int)c.rope_kind, c.n_eos);
+        if (dt_hf_config_parse(cases[i].name, cases[i].text, strlen(cases[i].text), &c, &err))
+            fail_msg("%s", err.text);
+        if (c.dtype != cases[i].dtype || c.rope_theta != cases[i].theta || c.rope_kind != cases[i].rope ||
+            c.n_eos != cases[i].n_eos)
+            fail_msg("%s: dtype %d theta %g rope %d eos %d", cases[i].name, (int)c.dtype, c.rope_theta,
+                     (int)c.rope_kind, c.n_eos);
     }
 }
 
@@ -127,12 +242,16 @@ static void test_written_keys(void **state) {
     duet_err err = {{0}};
     dt_buf b = {0};
     const char *text = WITH("\"rms_norm_eps\":1e-6,\"rope_theta\":1000000,\"initializer_range\":0.02");
-    if (dt_hf_config_parse("c", text, strlen(text), &c, &err) || dt_hf_config_write(dir.path, &c, &err)) fail_msg("%s", err.text);
-    if (dt_file_read(folder_at(&dir, "config.json", path, sizeof path), 1 << 20, &b, &err)) fail_msg("%s", err.text);
-    static const char *const want[] = {"\"Qwen3ForCausalLM\"", "\"rms_norm_eps\": 1e-6", "\"initializer_range\": 0.02", "\"torch_dtype\": \"float32\"",
-                                       "\"head_dim\": 8",      "\"hidden_act\": \"silu\""};
+    if (dt_hf_config_parse("c", text, strlen(text), &c, &err) || dt_hf_config_write(dir.path, &c, &err))
+        fail_msg("%s", err.text);
+    if (dt_file_read(folder_at(&dir, "config.json", path, sizeof path), 1 << 20, &b, &err))
+        fail_msg("%s", err.text);
+    static const char *const want[] = {
+        "\"Qwen3ForCausalLM\"",         "\"rms_norm_eps\": 1e-6", "\"initializer_range\": 0.02",
+        "\"torch_dtype\": \"float32\"", "\"head_dim\": 8",        "\"hidden_act\": \"silu\""};
     for (size_t i = 0; i < DT_COUNT(want); i++)
-        if (!strstr(b.data, want[i])) fail_msg("config.json lacks %s:\n%s", want[i], b.data);
+        if (!strstr(b.data, want[i]))
+            fail_msg("config.json lacks %s:\n%s", want[i], b.data);
     dt_buf_clear(&b);
     folder_remove(&dir);
 }
@@ -147,8 +266,18 @@ static void test_generation(void **state) {
     assert_int_equal(dt_hf_generation_read(dir.path, &g, &err), DUET_OK);
     assert_false(g.found);
     assert_int_equal(g.do_sample, -1);
-    g = (dt_hf_generation){.found = true, .do_sample = 1, .temperature = 0.6, .top_p = 0.95, .min_p = -1, .top_k = 20, .eos_ids = {509, 507}, .n_eos = 2};
-    if (dt_hf_generation_write(dir.path, &g, &err) || dt_hf_generation_read(dir.path, &again, &err)) fail_msg("%s", err.text);
+    g = (dt_hf_generation){
+        .found = true,
+        .do_sample = 1,
+        .temperature = 0.6,
+        .top_p = 0.95,
+        .min_p = -1,
+        .top_k = 20,
+        .eos_ids = {509, 507},
+        .n_eos = 2
+    };
+    if (dt_hf_generation_write(dir.path, &g, &err) || dt_hf_generation_read(dir.path, &again, &err))
+        fail_msg("%s", err.text);
     assert_memory_equal(&g, &again, sizeof g);
     if (folder_fill_disk(&dir, "generation_config.json")) {
         g.top_k = 1;
@@ -161,7 +290,8 @@ static void test_generation(void **state) {
     assert_non_null(strstr(err.text, "temperature"));
     folder_remove(&dir);
 
-    if (dt_hf_generation_read(shared_path(path, sizeof path, "golden/models/qwen3-tiny"), &g, &err)) fail_msg("%s", err.text);
+    if (dt_hf_generation_read(shared_path(path, sizeof path, "golden/models/qwen3-tiny"), &g, &err))
+        fail_msg("%s", err.text);
     assert_memory_equal(&g, &again, sizeof g);
 }
 

@@ -9,8 +9,10 @@ static void letters(dt_jsonl *r, char *out, size_t n, char *last_error) {
     size_t at = 0;
     for (duet_status st; (st = dt_jsonl_next(r, &j, &err)) != DUET_END && at + 1 < n;) {
         out[at++] = st == DUET_OK ? 'o' : st == DUET_E_FORMAT ? 'e' : '?';
-        if (st) snprintf(last_error, sizeof err.text, "%s", err.text);
-        if (st && j) fail_msg("an object came with an error");
+        if (st)
+            snprintf(last_error, sizeof err.text, "%s", err.text);
+        if (st && j)
+            fail_msg("an object came with an error");
         json_decref(j);
     }
     out[at] = 0;
@@ -19,22 +21,22 @@ static void letters(dt_jsonl *r, char *out, size_t n, char *last_error) {
 static const struct {
     const char *name, *text, *want, *says;
 } cases[] = {
-    {"empty",                "",                                    "",    NULL         },
-    {"one",                  "{\"a\":1}\n",                         "o",   NULL         },
-    {"no newline at end",    "{}\n{\"a\":1}",                       "oo",  NULL         },
-    {"blank lines",          "\n  \n{}\n\t\r\n{}\n\n",              "oo",  NULL         },
-    {"CRLF",                 "{}\r\n{}\r\n",                        "oo",  NULL         },
-    {"raw line separators",  "{\"a\":\"x\xe2\x80\xa8y\xc2\x85z\"}\n{}", "oo", NULL      },
-    {"goes on",              "{}\n{\"a\":\n{}\n",                   "oeo", "line 2"     },
-    {"a list",               "[1]\n{}\n",                           "eo",  "object"     },
-    {"a number",             "3\n",                                 "e",   "line 1"     },
-    {"two on a line",        "{} {}\n",                             "e",   "line 1"     },
-    {"invalid UTF-8",        "{\"a\":\"\xff\"}\n{}\n",              "eo",  "0xff"       },
-    {"surrogate as UTF-8",   "{\"a\":\"\xed\xa0\x80\"}\n",          "e",   "decode byte"},
-    {"repeated key",         "{\"a\":1,\"a\":2}\n",                 "e",   "duplicate"  },
-    {"escaped NUL",          "{\"a\":\"x\\u0000y\"}\n",             "o",   NULL         },
-    {"lone surrogate",       "{\"a\":\"\\ud800\"}\n",               "e",   "line 1"     },
-    {"number too large",     "{\"a\":1e999}\n{}\n",                 "eo",  "line 1"     },
+    {"empty",               "",                                        "",    NULL         },
+    {"one",                 "{\"a\":1}\n",                             "o",   NULL         },
+    {"no newline at end",   "{}\n{\"a\":1}",                           "oo",  NULL         },
+    {"blank lines",         "\n  \n{}\n\t\r\n{}\n\n",                  "oo",  NULL         },
+    {"CRLF",                "{}\r\n{}\r\n",                            "oo",  NULL         },
+    {"raw line separators", "{\"a\":\"x\xe2\x80\xa8y\xc2\x85z\"}\n{}", "oo",  NULL         },
+    {"goes on",             "{}\n{\"a\":\n{}\n",                       "oeo", "line 2"     },
+    {"a list",              "[1]\n{}\n",                               "eo",  "object"     },
+    {"a number",            "3\n",                                     "e",   "line 1"     },
+    {"two on a line",       "{} {}\n",                                 "e",   "line 1"     },
+    {"invalid UTF-8",       "{\"a\":\"\xff\"}\n{}\n",                  "eo",  "0xff"       },
+    {"surrogate as UTF-8",  "{\"a\":\"\xed\xa0\x80\"}\n",              "e",   "decode byte"},
+    {"repeated key",        "{\"a\":1,\"a\":2}\n",                     "e",   "duplicate"  },
+    {"escaped NUL",         "{\"a\":\"x\\u0000y\"}\n",                 "o",   NULL         },
+    {"lone surrogate",      "{\"a\":\"\\ud800\"}\n",                   "e",   "line 1"     },
+    {"number too large",    "{\"a\":1e999}\n{}\n",                     "eo",  "line 1"     },
 };
 
 static void test_lines(void **state) {
@@ -49,10 +51,14 @@ static void test_lines(void **state) {
             why[0] = 0;
             duet_status st = mem ? dt_jsonl_open_mem("memory", cases[i].text, strlen(cases[i].text), &r, &err)
                                  : dt_jsonl_open(folder_at(&dir, "x.jsonl", path, sizeof path), &r, &err);
-            if (st) fail_msg("%s", err.text);
+            if (st)
+                fail_msg("%s", err.text);
             letters(r, got, sizeof got, why);
-            if (strcmp(got, cases[i].want)) fail_msg("%s (%s): \"%s\" (%s), wanted \"%s\"", cases[i].name, mem ? "memory" : "file", got, why, cases[i].want);
-            if (cases[i].says && !strstr(why, cases[i].says)) fail_msg("%s: \"%s\" lacks \"%s\"", cases[i].name, why, cases[i].says);
+            if (strcmp(got, cases[i].want))
+                fail_msg("%s (%s): \"%s\" (%s), wanted \"%s\"", cases[i].name, mem ? "memory" : "file", got, why,
+                         cases[i].want);
+            if (cases[i].says && !strstr(why, cases[i].says))
+                fail_msg("%s: \"%s\" lacks \"%s\"", cases[i].name, why, cases[i].says);
             dt_jsonl_close(r);
         }
     }
@@ -139,11 +145,13 @@ static void test_line_round_trip(void **state) {
     (void)state;
     duet_err err = {{0}};
     json_t *again = NULL;
-    json_t *j = json_pack("{s:f, s:f, s:I, s:s}", "third", 1.0 / 3, "tiny", 5e-324, "big", (json_int_t)INT64_MAX, "text", "a\nb\xe2\x80\xa8");
+    json_t *j = json_pack("{s:f, s:f, s:I, s:s}", "third", 1.0 / 3, "tiny", 5e-324, "big", (json_int_t)INT64_MAX,
+                          "text", "a\nb\xe2\x80\xa8");
     char *line = dt_json_line(j);
     assert_non_null(line);
     assert_null(strchr(line, '\n'));
-    if (dt_json_parse("line", line, strlen(line), &again, &err)) fail_msg("%s", err.text);
+    if (dt_json_parse("line", line, strlen(line), &again, &err))
+        fail_msg("%s", err.text);
     assert_true(json_equal(j, again));
     free(line);
     json_decref(again);

@@ -39,7 +39,8 @@ static uint64_t varint(const uint8_t **p) {
     for (int shift = 0;; shift += 7) {
         uint8_t b = *(*p)++;
         x |= (uint64_t)(b & 127) << shift;
-        if (b < 128) return x;
+        if (b < 128)
+            return x;
     }
 }
 
@@ -89,21 +90,28 @@ static void test_file(void **state) {
     char path[512] = "";
     duet_err err = {{0}};
     dt_tfevents *t = NULL;
-    const char *tags[] = {"train/loss", "a tag that is longer than one hundred and twenty-eight bytes, so that its length needs a "
-                                        "second byte in the variable-length numbers of the format"};
-    if (dt_tfevents_open(dir.path, &t, &err)) fail_msg("%s", err.text);
-    if (dt_tfevents_scalars(t, 1, 10.5, tags, (double[]){0.25, -3}, 2, &err)) fail_msg("%s", err.text);
-    if (dt_tfevents_scalars(t, 300, 11, tags, (double[]){0}, 1, &err)) fail_msg("%s", err.text);
-    if (dt_tfevents_scalars(t, 301, 12, tags, NULL, 0, &err)) fail_msg("%s", err.text);
+    const char *tags[] = {"train/loss",
+                          "a tag that is longer than one hundred and twenty-eight bytes, so that its length needs a "
+                          "second byte in the variable-length numbers of the format"};
+    if (dt_tfevents_open(dir.path, &t, &err))
+        fail_msg("%s", err.text);
+    if (dt_tfevents_scalars(t, 1, 10.5, tags, (double[]){0.25, -3}, 2, &err))
+        fail_msg("%s", err.text);
+    if (dt_tfevents_scalars(t, 300, 11, tags, (double[]){0}, 1, &err))
+        fail_msg("%s", err.text);
+    if (dt_tfevents_scalars(t, 301, 12, tags, NULL, 0, &err))
+        fail_msg("%s", err.text);
     dt_tfevents_close(t);
 
     DIR *d = opendir(dir.path);
     assert_non_null(d);
     for (struct dirent *e; (e = readdir(d));)
-        if (strstr(e->d_name, "tfevents")) folder_at(&dir, e->d_name, path, sizeof path);
+        if (strstr(e->d_name, "tfevents"))
+            folder_at(&dir, e->d_name, path, sizeof path);
     closedir(d);
     dt_buf b = {0}, text = {0};
-    if (dt_file_read(path, 1 << 20, &b, &err)) fail_msg("%s", err.text);
+    if (dt_file_read(path, 1 << 20, &b, &err))
+        fail_msg("%s", err.text);
     size_t at = 0;
     while (at < b.len) {
         const uint8_t *p = (const uint8_t *)b.data + at;
@@ -116,7 +124,9 @@ static void test_file(void **state) {
         at += 16 + n;
     }
     dt_buf want = {0};
-    dt_buf_addf(&want, "t0 brain.Event:2 | t10.5 step1 train/loss=0.25 %s=-3 | t11 step300 train/loss=0 | t12 step301 | ", tags[1]);
+    dt_buf_addf(&want,
+                "t0 brain.Event:2 | t10.5 step1 train/loss=0.25 %s=-3 | t11 step300 train/loss=0 | t12 step301 | ",
+                tags[1]);
     assert_string_equal(text.data, want.data);
     dt_buf_clear(&b);
     dt_buf_clear(&text);
@@ -143,6 +153,7 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_crc32c), cmocka_unit_test(test_file), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_crc32c), cmocka_unit_test(test_file),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,11 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     dt_hf_config c;
     duet_status st = dt_hf_config_parse("fuzz", (const char *)data, size, &c, &err);
     if (st) {
-        if (!err.text[0]) abort();
+        if (!err.text[0])
+            abort();
         return 0;
     }
-    if (c.n_layers < 1 || c.d_model < 1 || c.n_kv < 1 || c.n_heads % c.n_kv || c.d_head % 2 || c.d_ffn < 1 || c.n_vocab < 1 || c.max_pos < 1 ||
-        !(c.rope_theta >= 1) || !(c.rms_eps >= 0) || c.n_eos < 0 || c.n_eos > DT_MAX_EOS)
+    if (c.n_layers < 1 || c.d_model < 1 || c.n_kv < 1 || c.n_heads % c.n_kv || c.d_head % 2 || c.d_ffn < 1 ||
+        c.n_vocab < 1 || c.max_pos < 1 || !(c.rope_theta >= 1) || !(c.rms_eps >= 0) || c.n_eos < 0 ||
+        c.n_eos > DT_MAX_EOS)
         abort();
     return 0;
 }
