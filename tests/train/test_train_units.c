@@ -246,35 +246,35 @@ static void separate_terms(void **state) {
     (void)state;
     for (double lambda = 1; lambda > 1e-9; lambda /= 10) {
         o.lambda = lambda;
-        dt_separate_advantages(&o, 4, right, L, NULL, g, a, &zero);
+        dt_separate_advantages(&o, 4, right, right, L, NULL, g, a, &zero);
         for (size_t i = 0; i < 4; i++)
             near("length term", i, a[i], -lambda * (L[i] - 250) / 1000, 1e-15);
         assert_int_equal(zero, 0);
     }
     o.lambda = 0;
-    dt_separate_advantages(&o, 4, right, L, NULL, g, a, &zero);
+    dt_separate_advantages(&o, 4, right, right, L, NULL, g, a, &zero);
     for (size_t i = 0; i < 4; i++)
         assert_true(a[i] == 0);
     assert_int_equal(zero, 1);
     o.lambda = 1;
-    dt_separate_advantages(&o, 4, wrong, L, NULL, g, a, &zero);
+    dt_separate_advantages(&o, 4, wrong, wrong, L, NULL, g, a, &zero);
     for (size_t i = 0; i < 4; i++)
         assert_true(a[i] == 0);
     assert_int_equal(zero, 1);
     o.gate = -1; /* off: as the reference */
-    dt_separate_advantages(&o, 4, wrong, L, NULL, g, a, &zero);
+    dt_separate_advantages(&o, 4, wrong, wrong, L, NULL, g, a, &zero);
     near("no gate", 0, a[0], 0.15, 1e-15);
     double mixed[] = {1, 0, 1, 1}, u = 1 / (0.5 + 1e-6);
     o.gate = 0.9; /* 0.75 right is not enough */
-    dt_separate_advantages(&o, 4, mixed, L, NULL, g, a, &zero);
+    dt_separate_advantages(&o, 4, mixed, mixed, L, NULL, g, a, &zero);
     near("gate 0.9", 1, a[1], -0.75 * u, 1e-12);
     double little[] = {1, 1, 1, 0.99};
     o.lambda = 0, o.gate = 0;
-    dt_separate_advantages(&o, 4, little, L, NULL, g, a, NULL);
+    dt_separate_advantages(&o, 4, little, little, L, NULL, g, a, NULL);
     near("floor", 3, a[3], -0.0075 / (0.1 + 1e-6), 1e-12);
     double kl[] = {1, 2, 3, 2};
     o.beta = 0.5;
-    dt_separate_advantages(&o, 4, right, L, kl, g, a, NULL);
+    dt_separate_advantages(&o, 4, right, right, L, kl, g, a, NULL);
     near("kl", 0, a[0], 0.5, 1e-15);
 }
 
