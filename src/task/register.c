@@ -43,7 +43,7 @@ static int draw_step(dt_rng *r) {
 
 /* A name for distractor i to be defined over: the asked one or an earlier distractor, and free; there always is one. */
 static char draw_parent(dt_rng *r, const problem *q, int i) {
-    char free_name[1 + MAX_EXTRA];
+    char free_name[1 + MAX_EXTRA] = {0};
     uint32_t n = 0;
     for (int c = 0; c < i; c++) {
         bool used = c > 0 && c <= q->depth; /* the path's own */
