@@ -136,6 +136,7 @@ duet_status duet_eval_run(const duet_eval_job *j, duet_eval_row *row, duet_err *
     tally t = {0};
 
     if (!j->n) return dt_fail(err, DUET_E_USAGE, "evaluation: there are no questions");
+    if (j->k < 0) return dt_fail(err, DUET_E_USAGE, "evaluation: %d samples a question; give 1 or more", j->k);
     if (batch > n_samples) batch = n_samples;
     duet_pair_request *r = dt_calloc(batch, sizeof *r);
     t.mean = dt_calloc(j->n, sizeof *t.mean);
