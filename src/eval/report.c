@@ -9,14 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* M's row that the savings of `data` are measured against: the one without a variant, else the first. */
+static const duet_eval_row *base_of(const duet_eval_row *rows, size_t n, const char *data) {
+    const duet_eval_row *first = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const duet_eval_row *r = &rows[i];
+        if (strcmp(r->mode, "M") || strcmp(r->data, data) || !(r->M_tokens > 0)) continue;
+        if (!*r->variant) return r;
+        if (!first) first = r;
+    }
+    return first;
+}
+
 void duet_eval_finish(duet_eval_row *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        rows[i].saved = (double)NAN;
-        for (size_t k = 0; k < n; k++) {
-            if (strcmp(rows[k].mode, "M") || strcmp(rows[k].data, rows[i].data) || !(rows[k].M_tokens > 0)) continue;
-            rows[i].saved = 1 - rows[i].M_tokens / rows[k].M_tokens;
-            break;
-        }
+        const duet_eval_row *base = base_of(rows, n, rows[i].data);
+        rows[i].saved = base ? 1 - rows[i].M_tokens / base->M_tokens : (double)NAN;
     }
 }
 
@@ -37,10 +45,35 @@ static const char *title_of(const duet_eval_row *r) {
     return !strcmp(r->mode, "M") ? "M end to end" : !strcmp(r->mode, "m") ? "m alone" : "pair";
 }
 
+static int columns(const char *utf8) {
+    int n = 0;
+    for (; *utf8; utf8++)
+        n += ((unsigned char)*utf8 & 0xC0) != 0x80;
+    return n;
+}
+
+static void padded(dt_buf *b, const char *text, int width) {
+    dt_buf_addf(b, "%s%*s", text, width - columns(text), "");
+}
+
+static void name_of(const duet_eval_row *r, char out[96]) {
+    snprintf(out, 96, "%s%s%s", title_of(r), *r->variant ? ", " : "", r->variant);
+}
+
 char *duet_eval_table(const duet_eval_row *rows, size_t n) {
     dt_buf b = {0};
-    dt_buf_addf(&b, "%-28s", "");
-    cell(&b, 8, "accuracy");
+    char name[96], ci[32];
+    int data_width = 0, name_width = 0;
+    bool several = false; /* sets: then each row names its own */
+    for (size_t i = 0; i < n; i++) {
+        name_of(&rows[i], name);
+        if (columns(name) > name_width) name_width = columns(name);
+        if (columns(rows[i].data) > data_width) data_width = columns(rows[i].data);
+        several = several || strcmp(rows[i].data, rows[0].data);
+    }
+    data_width = several ? data_width + 2 : 0;
+    dt_buf_addf(&b, "%*s", data_width + name_width, "");
+    cell(&b, 10, "accuracy");
     cell(&b, 14, "95 % interval");
     cell(&b, 8, "M tokens");
     cell(&b, 8, "m tokens");
@@ -48,11 +81,11 @@ char *duet_eval_table(const duet_eval_row *rows, size_t n) {
     dt_buf_adds(&b, "\n");
     for (size_t i = 0; i < n; i++) {
         const duet_eval_row *r = &rows[i];
-        char name[96], ci[32];
-        snprintf(name, sizeof name, "%s%s%s", title_of(r), *r->variant ? ", " : "", r->variant);
+        name_of(r, name);
         snprintf(ci, sizeof ci, "%.1f .. %.1f", 100 * r->ci95[0], 100 * r->ci95[1]);
-        dt_buf_addf(&b, "%-28.28s", name);
-        number_cell(&b, 8, "%.1f %%", 100 * r->accuracy);
+        if (several) padded(&b, r->data, data_width);
+        padded(&b, name, name_width);
+        number_cell(&b, 10, "%.1f %%", 100 * r->accuracy);
         cell(&b, 14, ci);
         number_cell(&b, 8, "%.1f", r->M_tokens);
         number_cell(&b, 8, "%.1f", r->m_tokens);
@@ -60,6 +93,17 @@ char *duet_eval_table(const duet_eval_row *rows, size_t n) {
         dt_buf_adds(&b, "\n");
     }
     return dt_buf_take(&b);
+}
+
+/* A name as JSON; bytes that are no UTF-8 (a file's name, or one cut within a character) cost it all but its ASCII. */
+static json_t *name_json(const char *name) {
+    char ascii[64];
+    json_t *s = json_string(name);
+    if (s) return s;
+    snprintf(ascii, sizeof ascii, "%s", name);
+    for (char *p = ascii; *p; p++)
+        if ((unsigned char)*p >= 0x80) *p = '?';
+    return json_string(ascii);
 }
 
 static void put(json_t *o, const char *key, double x) {
@@ -70,7 +114,7 @@ char *duet_eval_json(const duet_eval_row *rows, size_t n, const char *settings_j
     json_t *root = json_object(), *list = json_array(), *settings = settings_json ? json_loads(settings_json, 0, NULL) : NULL;
     for (size_t i = 0; i < n; i++) {
         const duet_eval_row *r = &rows[i];
-        json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:[f, f]}", "data", r->data, "mode", r->mode, "variant", r->variant, "questions",
+        json_t *o = json_pack("{s:o, s:s, s:o, s:I, s:I, s:f, s:[f, f]}", "data", name_json(r->data), "mode", r->mode, "variant", name_json(r->variant), "questions",
                               (json_int_t)r->questions, "samples", (json_int_t)r->samples, "accuracy", r->accuracy, "ci95", r->ci95[0], r->ci95[1]);
         put(o, "M_tokens", r->M_tokens);
         put(o, "m_tokens", r->m_tokens);
@@ -99,7 +143,7 @@ duet_status duet_eval_plot(const duet_eval_row *rows, size_t n, const char *titl
         goto done;
     }
     for (size_t i = 0; i < n; i++) {
-        snprintf(label[i], sizeof label[i], "%s%s%s", title_of(&rows[i]), *rows[i].variant ? ", " : "", rows[i].variant);
+        name_of(&rows[i], label[i]);
         p[i] = (dt_plot_point){.x = rows[i].M_tokens, .y = 100 * rows[i].accuracy, .lo = 100 * rows[i].ci95[0], .hi = 100 * rows[i].ci95[1], .label = label[i]};
     }
     st = dt_plot_points(p, n, title, "M tokens a question", "accuracy, %", svg_path, err);
