@@ -55,6 +55,7 @@ typedef struct dt_recipe {
         struct {
             int64_t layers, width, heads, kv_heads, head_dim, ffn, ctx, seed;
             bool tied;
+            int dtype; /* of the files: 0 = float32, 1 = bfloat16; training is in float32 */
             double rope_theta, std;
         } init;
     } model;

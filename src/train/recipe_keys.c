@@ -53,6 +53,7 @@ const dt_recipe_key dt_recipe_keys[] = {
     INT("model.init.ffn", SFT, model.init.ffn, "384", 1, 1 << 22, "F"),
     INT("model.init.ctx", SFT, model.init.ctx, "1024", 1, 1 << 24, "longest sequence"),
     BOOL("model.init.tied", SFT, model.init.tied, "true", "input and output embedding are one"),
+    CHOICE("model.init.dtype", SFT, model.init.dtype, "float32", "float32|bfloat16", "of the model's files; training is in float32"),
     REAL("model.init.rope_theta", SFT, model.init.rope_theta, "10000", 1, BIG, "base of the rotary frequencies"),
     REAL("model.init.std", SFT, model.init.std, "0.3", 0, 100, "standard deviation of new embeddings"),
     INT("model.init.seed", SFT, model.init.seed, "-1", -1, BIG, "of the new weights; -1 = seed"),

@@ -20,7 +20,8 @@ static char *new_config(const dt_recipe *r, const dt_words *w) {
                 (long long)r->model.init.heads, (long long)r->model.init.kv_heads, (long long)r->model.init.head_dim, (long long)r->model.init.ffn);
     dt_buf_addf(&b, "\"vocab_size\":%d,\"max_position_embeddings\":%lld,\"rms_norm_eps\":1e-06,\"rope_theta\":%.17g,\"tie_word_embeddings\":%s,",
                 (int)duet_tokenizer_size(w->tok), (long long)r->model.init.ctx, r->model.init.rope_theta, r->model.init.tied ? "true" : "false");
-    dt_buf_addf(&b, "\"initializer_range\":%.17g,\"torch_dtype\":\"float32\",\"eos_token_id\":%d}", r->model.init.std, (int)dt_tmpl_end(&w->tmpl));
+    dt_buf_addf(&b, "\"initializer_range\":%.17g,\"torch_dtype\":\"%s\",\"eos_token_id\":%d}", r->model.init.std,
+                r->model.init.dtype ? "bfloat16" : "float32", (int)dt_tmpl_end(&w->tmpl));
     return b.failed ? NULL : dt_buf_take(&b);
 }
 
