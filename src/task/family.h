@@ -23,6 +23,7 @@ typedef struct dt_style {
 
 typedef struct dt_family {
     duet_family pub;
+    duet_status (*check)(const double *knob, duet_err *err); /* refuses knobs that do not go together; NULL: all do */
     /* Draws a problem (knob values in the order of pub.knobs) and writes all five texts; style applies to `chain`. */
     void (*draw)(const double *knob, dt_rng *r, dt_style style, dt_draw *out);
     const char *alphabet;          /* single characters of the texts */

@@ -101,6 +101,7 @@ duet_status duet_task_open(const char *family, const char *const *settings, size
         if (len > 4 && !strcmp(name + len - 4, "_min") && t->knob[i] > t->knob[i + 1])
             st = dt_fail(err, DUET_E_USAGE, "task %s: %s is %g, above %s %g", family, name, t->knob[i], f->pub.knobs[i + 1].name, t->knob[i + 1]);
     }
+    if (!st && f->check) st = f->check(t->knob, err);
     if (st) {
         duet_task_close(t);
         return st;
