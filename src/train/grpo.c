@@ -520,26 +520,36 @@ static duet_status stop(rl *t, duet_err *err) {
     return st ? st : dt_fail(err, DUET_E_CANCELLED, "stopped after step %lld; resume goes on from there", (long long)t->step);
 }
 
+/* Evaluates, and writes the step's line together with what came out (or what is known without, where none is due). */
+static duet_status report(rl *t, dt_metrics *m, bool look, duet_err *err) {
+    duet_status st = look ? evaluate(t, m, err) : DUET_OK;
+    if (st == DUET_E_CANCELLED) {
+        dt_run_owe(&t->run, t->step, m);
+        return stop(t, err);
+    }
+    return st ? st : dt_run_metrics(&t->run, t->step, m, err);
+}
+
 static duet_status loop(rl *t, duet_err *err) {
     const dt_recipe *r = t->r;
-    duet_status st = DUET_OK;
+    dt_metrics late = {.n = 0};
+    duet_status st = dt_run_owes(&t->run) ? report(t, &late, true, err) : DUET_OK;
 
     while (t->step < r->train.steps && !st) {
         dt_metrics m = {.n = 0};
         if (dt_run_cancelled(&t->run)) return stop(t, err);
         if (t->step == 0 && r->eval.every) { /* where it starts from */
             st = evaluate(t, &m, err);
+            if (st == DUET_E_CANCELLED) return stop(t, err);
             if (!st && m.n) st = dt_run_metrics(&t->run, 0, &m, err);
+            if (st) break;
             m.n = 0;
         }
-        int64_t before = t->step;
-        if (!st) st = one_step(t, &m, err);
-        if (st == DUET_E_CANCELLED && t->step == before) return stop(t, err);
+        st = one_step(t, &m, err);
+        if (st == DUET_E_CANCELLED) return stop(t, err);
         if (st) break;
         bool last = t->step == r->train.steps, look = last || every(r->eval.every, t->step);
-        if (look) st = evaluate(t, &m, err);
-        if (st == DUET_E_CANCELLED) return stop(t, err);
-        if (!st && (look || every(r->log.every, t->step))) st = dt_run_metrics(&t->run, t->step, &m, err);
+        if (look || every(r->log.every, t->step)) st = report(t, &m, look, err);
         if (!st && (last || every(r->train.save_every, t->step))) st = save(t, err);
     }
     return st;

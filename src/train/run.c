@@ -48,6 +48,7 @@ void dt_run_close(dt_run *run) {
     if (run->metrics) fclose(run->metrics);
     if (run->samples) fclose(run->samples);
     dt_tfevents_close(run->events);
+    json_decref(run->owed);
     free(run->dir);
     free(run->checkpoints);
     *run = (dt_run){0};
@@ -89,10 +90,11 @@ static int64_t step_of_line(const char *line, size_t n) { /* -1: not a whole lin
     return step;
 }
 
-/* Cuts a JSON lines file behind its last line of a step <= `step`. */
-static duet_status cut_file(const char *path, int64_t step, duet_err *err) {
+/* Cuts a JSON lines file behind its last line of a step <= `step`; *last: the step of that line, -1 = none is left. */
+static duet_status cut_file(const char *path, int64_t step, int64_t *last, duet_err *err) {
     dt_buf b = {0};
     size_t keep = 0;
+    *last = -1;
     if (!dt_path_exists(path)) return DUET_OK;
     duet_status st = dt_file_read(path, (size_t)4 << 30, &b, err);
     while (!st && keep < b.len) {
@@ -101,16 +103,17 @@ static duet_status cut_file(const char *path, int64_t step, duet_err *err) {
         int64_t s = step_of_line(b.data + keep, (size_t)(end - b.data) - keep);
         if (s < 0 || s > step || step == 0) break;
         keep = (size_t)(end - b.data) + 1;
+        *last = s;
     }
     if (!st && keep < b.len && truncate(path, (off_t)keep)) st = dt_fail(err, DUET_E_IO, "%s: cannot shorten: %s", path, strerror(errno));
     dt_buf_clear(&b);
     return st;
 }
 
-static duet_status append_to(const dt_run *run, const char *name, int64_t step, FILE **f, duet_err *err) {
+static duet_status append_to(const dt_run *run, const char *name, int64_t step, FILE **f, int64_t *last, duet_err *err) {
     char *path = NULL;
     duet_status st = in_dir(run, name, &path, err);
-    if (!st) st = cut_file(path, step, err);
+    if (!st) st = cut_file(path, step, last, err);
     if (!st) *f = fopen(path, "ae");
     if (!st && !*f) st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s", path, strerror(errno));
     free(path);
@@ -156,8 +159,13 @@ static duet_status open_events(dt_run *run, duet_err *err) {
 }
 
 duet_status dt_run_begin(dt_run *run, int64_t step, duet_err *err) {
-    duet_status st = append_to(run, "metrics.jsonl", step, &run->metrics, err);
-    if (!st) st = append_to(run, "samples.jsonl", step, &run->samples, err);
+    int64_t last_sample;
+    duet_status st = append_to(run, "metrics.jsonl", step, &run->metrics, &run->last_line, err);
+    if (!st) st = append_to(run, "samples.jsonl", step, &run->samples, &last_sample, err);
+    if (run->last_line == step) { /* killed between paying and the next checkpoint */
+        json_decref(run->owed);
+        run->owed = NULL;
+    }
     if (!st) st = open_events(run, err);
     run->began = dt_now();
     run->first_step = step;
@@ -177,17 +185,37 @@ static duet_status write_line(const dt_run *run, FILE *f, json_t *o, const char 
     return st;
 }
 
-duet_status dt_run_metrics(dt_run *run, int64_t step, const dt_metrics *m, duet_err *err) {
+/* A line of metrics.jsonl, behind what the step still owed. NULL = no memory. */
+static json_t *metrics_line(const dt_run *run, int64_t step, const dt_metrics *m) {
     json_t *o = json_object();
-    if (!o) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for metrics", run->dir);
+    if (!o) return NULL;
     json_object_set_new(o, "step", json_integer(step));
     json_object_set_new(o, "time", json_real(run->before_s + dt_now() - run->began));
+    if (run->owed) json_object_update(o, run->owed);
     for (size_t i = 0; i < m->n; i++)
         json_object_set_new(o, m->name[i], isfinite(m->value[i]) ? json_real(m->value[i]) : json_null());
+    return o;
+}
+
+duet_status dt_run_metrics(dt_run *run, int64_t step, const dt_metrics *m, duet_err *err) {
+    json_t *o = metrics_line(run, step, m);
+    if (!o) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for metrics", run->dir);
     duet_status st = write_line(run, run->metrics, o, "metrics.jsonl", err);
     if (!st) st = send_events(run, o, err);
     json_decref(o);
+    json_decref(run->owed);
+    run->owed = NULL;
     return st;
+}
+
+void dt_run_owe(dt_run *run, int64_t step, const dt_metrics *m) {
+    json_t *o = metrics_line(run, step, m);
+    json_decref(run->owed);
+    run->owed = o;
+}
+
+bool dt_run_owes(const dt_run *run) {
+    return run->owed != NULL;
 }
 
 duet_status dt_run_sample(dt_run *run, json_t *sample, duet_err *err) {
@@ -211,7 +239,7 @@ void dt_run_live(dt_run *run, int64_t step, int64_t n_steps, const char *fmt, ..
     char line[1024], left[16];
     va_list args;
     double now = dt_now();
-    if (!run->opt->on_line || (now - run->last_live < LIVE_EVERY_S && step < n_steps)) return;
+    if (!run->opt->on_line || !run->metrics || (now - run->last_live < LIVE_EVERY_S && step < n_steps)) return;
     run->last_live = now;
     va_start(args, fmt);
     vsnprintf(line, sizeof line - 64, fmt, args);
@@ -239,6 +267,7 @@ duet_status dt_run_ckpt_commit(dt_run *run, int64_t step, const char *tmp, json_
     if (state) {
         json_object_set_new(state, "step", json_integer(step));
         json_object_set_new(state, "seconds", json_real(run->before_s + dt_now() - run->began));
+        if (run->owed) json_object_set(state, "owed", run->owed);
         text = dt_json_line(state);
     }
     if (!path || !text)
@@ -259,11 +288,12 @@ duet_status dt_run_ckpt_latest(dt_run *run, char **path, json_t **state, int64_t
     *step = 0;
     if (!run->opt->resume) return DUET_OK;
     duet_status st = dt_ckpt_latest(run->checkpoints, path, step, err);
-    if (st == DUET_END) return DUET_OK;
-    if (st) return st;
+    if (st == DUET_END) *step = 0; /* killed before the first one: from the beginning */
+    if (st) return st == DUET_END ? DUET_OK : st;
     file = dt_path_join(*path, "state.json");
     st = file ? dt_json_read(file, (size_t)1 << 20, state, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", *path);
     if (!st) run->before_s = json_number_value(json_object_get(*state, "seconds"));
+    if (!st) run->owed = json_incref(json_object_get(*state, "owed"));
     free(file);
     return st;
 }

@@ -33,6 +33,8 @@ typedef struct dt_run {
     double before_s;     /* seconds trained by earlier processes */
     int64_t first_step;  /* step this process began with */
     double last_live;
+    int64_t last_line;   /* step of the last line of metrics.jsonl that was kept */
+    json_t *owed;        /* line of a step whose evaluation was cut short: written once it is made up for; or NULL */
 } dt_run;
 
 /* Makes the folder. A folder that already holds a run is refused unless opt->resume. */
@@ -43,8 +45,13 @@ duet_status dt_run_write_recipe(dt_run *run, const dt_recipe *r, const char *hea
 /* Drops everything after `step` (0: everything) and begins to write. */
 duet_status dt_run_begin(dt_run *run, int64_t step, duet_err *err);
 duet_status dt_run_metrics(dt_run *run, int64_t step, const dt_metrics *m, duet_err *err);
+/* Keeps a step's values for the next checkpoint instead: its evaluation was cut short. A run that is resumed from there
+ * evaluates first (dt_run_owes), and dt_run_metrics then writes both together. */
+void dt_run_owe(dt_run *run, int64_t step, const dt_metrics *m);
+bool dt_run_owes(const dt_run *run);
 duet_status dt_run_sample(dt_run *run, json_t *sample /* taken */, duet_err *err);
-/* Lines for people. dt_run_live also appends time left and shows a line at most five times a second. */
+/* Lines for people. dt_run_live also appends time left and shows a line at most five times a second; before
+ * dt_run_begin (a rehearsal) it shows none. */
 void dt_run_line(dt_run *run, const char *fmt, ...) DT_PRINTF(2, 3);
 void dt_run_live(dt_run *run, int64_t step, int64_t n_steps, const char *fmt, ...) DT_PRINTF(4, 5);
 bool dt_run_cancelled(const dt_run *run);

@@ -367,23 +367,38 @@ static bool every(int64_t n, int64_t step) {
     return n > 0 && step % n == 0;
 }
 
+/* First Ctrl-C: what is done is saved; a step that was under way has not touched any weight. */
+static duet_status stop(sft *t, duet_err *err) {
+    duet_status st = save(t, err);
+    return st ? st : dt_fail(err, DUET_E_CANCELLED, "stopped after step %lld; resume goes on from there", (long long)t->step);
+}
+
+/* Evaluates, and writes the step's line together with what came out (or what is known without, where none is due). */
+static duet_status tell(sft *t, dt_metrics *m, bool look, duet_err *err) {
+    duet_status st = look ? evaluate(t, m, err) : DUET_OK;
+    if (st == DUET_E_CANCELLED) {
+        dt_run_owe(&t->run, t->step, m);
+        return stop(t, err);
+    }
+    return st ? st : dt_run_metrics(&t->run, t->step, m, err);
+}
+
 static duet_status loop(sft *t, duet_err *err) {
     const dt_recipe *r = t->r;
-    duet_status st = DUET_OK;
+    dt_metrics late = {.n = 0};
+    duet_status st = dt_run_owes(&t->run) ? tell(t, &late, true, err) : DUET_OK;
 
     while (t->step < r->train.steps && !st) {
         dt_metrics m = {.n = 0};
-        if (dt_run_cancelled(&t->run)) {
-            st = save(t, err);
-            return st ? st : dt_fail(err, DUET_E_CANCELLED, "stopped after step %lld; resume goes on from there", (long long)t->step);
-        }
+        if (dt_run_cancelled(&t->run)) return stop(t, err);
         st = one_step(t, &m, err);
+        if (st == DUET_E_CANCELLED) return stop(t, err);
         if (st) break;
         bool last = t->step == r->train.steps;
         dt_run_live(&t->run, t->step, r->train.steps, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s", (long long)t->step,
                     (long long)r->train.steps, t->shown_loss, rate_at(r, t->step - 1), t->tokens_per_s);
-        if (last || every(r->eval.every, t->step)) st = evaluate(t, &m, err);
-        if (!st && (last || every(r->log.every, t->step) || every(r->eval.every, t->step))) st = dt_run_metrics(&t->run, t->step, &m, err);
+        bool look = last || every(r->eval.every, t->step);
+        if (look || every(r->log.every, t->step)) st = tell(t, &m, look, err);
         if (!st && (last || every(r->train.save_every, t->step))) st = save(t, err);
     }
     return st;
