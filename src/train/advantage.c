@@ -77,7 +77,7 @@ void dt_separate_advantages(const dt_separate *o, size_t n, const double *gain, 
         bool priced = o->gate < 0 || (right > 0 && right >= o->gate);
         for (size_t j = i; j < n; j++) {
             if (group[j] != group[i]) continue;
-            double a = alone ? gain[j] : centred(r, gain[j]) / (fmax(r.std, o->std_floor) + o->eps);
+            double a = alone ? gain[j] : centred(r, gain[j]) / (o->no_std ? 1 : fmax(r.std, o->std_floor) + o->eps);
             if (priced) a -= o->lambda * (alone ? len[j] : centred(l, len[j])) / o->bound;
             if (kl) a -= o->beta * (alone ? kl[j] : centred(k, kl[j]));
             adv[j] = a;

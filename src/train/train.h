@@ -50,6 +50,7 @@ void dt_grpo_advantages(size_t n, const double *score, const int *group, bool no
 typedef struct dt_separate {
     double std_floor, eps, gate;
     double lambda, bound, beta;
+    bool no_std; /* the first term is not divided by anything */
 } dt_separate;
 void dt_separate_advantages(const dt_separate *o, size_t n, const double *gain, const double *r_Mm, const double *len,
                             const double *kl /* or NULL */, const int *group, double *adv, int *n_zero);

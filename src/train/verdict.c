@@ -37,7 +37,8 @@ static void judge_M(const dt_recipe *r, const dt_rollout *o, const dt_penalty *p
         dt_grpo_advantages(v->n_M, v->reward, v->group, r->adv.norm_std, r->adv.eps, true, v->adv_M, &v->zero_M);
         return;
     }
-    dt_separate s = {.std_floor = r->adv.std_floor, .eps = r->adv.eps, .gate = r->penalty.gate, .lambda = p->lambda, .bound = p->bound, .beta = beta};
+    dt_separate s = {.std_floor = r->adv.std_floor, .eps = r->adv.eps, .gate = r->penalty.gate, .lambda = p->lambda, .bound = p->bound, .beta = beta,
+                     .no_std = !r->adv.norm_std};
     for (size_t i = 0; i < v->n_M; i++) /* a shared baseline cancels; exactly so where it is not subtracted at all */
         v->gain[i] = o->base_shared ? v->r_Mm[i] : v->r_Mm[i] - u * v->r_m[i];
     dt_separate_advantages(&s, v->n_M, v->gain, v->r_Mm, v->len, v->kl, v->group, v->adv_M, &v->zero_M);

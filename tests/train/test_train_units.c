@@ -272,6 +272,10 @@ static void separate_terms(void **state) {
     o.lambda = 0, o.gate = 0;
     dt_separate_advantages(&o, 4, little, little, L, NULL, g, a, NULL);
     near("floor", 3, a[3], -0.0075 / (0.1 + 1e-6), 1e-12);
+    o.no_std = true;
+    dt_separate_advantages(&o, 4, little, little, L, NULL, g, a, NULL);
+    near("no std", 3, a[3], -0.0075, 1e-12);
+    o.no_std = false;
     double kl[] = {1, 2, 3, 2};
     o.beta = 0.5;
     dt_separate_advantages(&o, 4, right, right, L, kl, g, a, NULL);
