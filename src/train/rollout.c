@@ -135,10 +135,10 @@ static duet_status copy_ids(const int32_t *v, size_t n, dt_sample *to, duet_err 
     return DUET_OK;
 }
 
-/* Text that m's tokenizer reads as plain text. */
-static duet_status signal_from_text(const dt_rollout_spec *s, dt_sample *to, const char *text, size_t n, duet_err *err) {
+/* Text in m's tokens. flags: DUET_ENC_PLAIN, or 0 where tags in it are tags (as the reference reads them). */
+static duet_status signal_from_text(const dt_rollout_spec *s, dt_sample *to, const char *text, size_t n, unsigned flags, duet_err *err) {
     duet_ids ids = {0};
-    duet_status st = duet_tokenizer_encode(s->m.words->tok, text, n, DUET_ENC_PLAIN, &ids, err);
+    duet_status st = duet_tokenizer_encode(s->m.words->tok, text, n, flags, &ids, err);
     if (!st) st = copy_ids(ids.v, ids.n, to, err);
     duet_ids_free(&ids);
     return st;
@@ -171,12 +171,12 @@ static duet_status read_signal(const dt_rollout_spec *s, dt_sample *M, duet_err 
         dt_signal_extract_text(t.data, t.n, &text, &n);
         M->signal_text = dt_calloc(n + 1, 1);
         if (M->signal_text) memcpy(M->signal_text, text, n);
-        st = M->signal_text ? signal_from_text(s, M, text, n, err) : dt_fail(err, DUET_E_NOMEM, "rollout: no memory for a signal");
+        st = M->signal_text ? signal_from_text(s, M, text, n, 0, err) : dt_fail(err, DUET_E_NOMEM, "rollout: no memory for a signal");
     } else if (s->same_tokens) {
         st = copy_ids(said + span.begin, span.end - span.begin, M, err);
     } else {
         st = duet_tokenizer_decode(s->M.words->tok, said + span.begin, span.end - span.begin, true, &t, err);
-        if (!st) st = signal_from_text(s, M, t.data, whole_characters(t.data, t.n), err);
+        if (!st) st = signal_from_text(s, M, t.data, whole_characters(t.data, t.n), DUET_ENC_PLAIN, err);
     }
     duet_text_free(&t);
     return st;
@@ -222,7 +222,7 @@ static duet_status take_given(const dt_rollout_spec *s, dt_rollout *o, duet_err 
         const char *chain = o->example[q].chain ? o->example[q].chain : "";
         o->M[q].signal_text = dt_strdup(chain);
         o->M[q].status = *chain ? DT_SIGNAL_CLOSED : DT_SIGNAL_EMPTY;
-        st = o->M[q].signal_text ? signal_from_text(s, &o->M[q], chain, strlen(chain), err) : dt_fail(err, DUET_E_NOMEM, "rollout: no memory");
+        st = o->M[q].signal_text ? signal_from_text(s, &o->M[q], chain, strlen(chain), DUET_ENC_PLAIN, err) : dt_fail(err, DUET_E_NOMEM, "rollout: no memory");
     }
     return st;
 }
