@@ -63,7 +63,8 @@ typedef struct duet_pair_request {
     const int32_t *signal; /* given signal ids (m's tokenizer) instead of asking M; NULL = ask */
     size_t n_signal;
     bool M_to_eos;        /* compat: M goes on after its end marker until EOS */
-    /* Streaming: text that became certain; stage 0 = M's signal, 1 = answer. Non-zero return cancels. May be NULL. */
+    /* Streaming: text that became certain; stage 0 = M's signal, 1 = answer. Non-zero return cancels. May be NULL.
+     * Called from the engines' threads, never twice at a time; not after the call that answers has returned. */
     int (*on_text)(void *user, int stage, const char *text, size_t n);
     void *user;
     /* outputs, owned: duet_pair_request_clear */
@@ -78,6 +79,9 @@ typedef struct duet_pair_request {
     duet_ledger ledger;
 } duet_pair_request;
 
+/* A request to start from: both stages, budgets of 8192 and 1024 tokens, sampling as each model of the pair advises.
+ * The question is still to be set. (A zeroed request is valid too: it gives M and m no tokens at all.) */
+duet_pair_request duet_pair_request_defaults(const duet_pair *p);
 void duet_pair_request_clear(duet_pair_request *r); /* outputs only */
 
 /* Answers all requests (stage 1 of all together, then stage 2 of all together). Random numbers: M draws from stream

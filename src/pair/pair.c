@@ -111,6 +111,15 @@ bool duet_pair_shares_tokens(const duet_pair *p) {
 
 /* ---- the call ---- */
 
+duet_pair_request duet_pair_request_defaults(const duet_pair *p) {
+    duet_sampling greedy = duet_sampling_defaults();
+    return (duet_pair_request){.mode = DUET_MODE_DUET,
+                               .signal_budget = 8192,
+                               .answer_budget = 1024,
+                               .M = p->M.b ? duet_backend_sampling(p->M.b) : greedy,
+                               .m = p->m.b ? duet_backend_sampling(p->m.b) : greedy};
+}
+
 void duet_pair_request_clear(duet_pair_request *r) {
     free(r->signal_text);
     free(r->answer_text);

@@ -77,6 +77,38 @@ static size_t n_ids(const char *text) {
     return n;
 }
 
+static void test_a_request_starts_with_what_the_models_advise(void **state) {
+    (void)state;
+    stage s;
+    open_stage(&s, tok, NULL);
+    s.bM->sampling = (duet_sampling){.temperature = 0.6, .top_k = 20, .top_p = 0.95};
+    s.bm->sampling = (duet_sampling){.temperature = 0.7, .min_p = 0.1};
+    duet_pair_request r = duet_pair_request_defaults(s.pair);
+    assert_int_equal(r.mode, DUET_MODE_DUET);
+    assert_int_equal(r.signal_budget, 8192);
+    assert_int_equal(r.answer_budget, 1024);
+    assert_memory_equal(&r.M, &s.bM->sampling, sizeof r.M);
+    assert_memory_equal(&r.m, &s.bm->sampling, sizeof r.m);
+    s.M.reply = "<think>\nadd seven\n</think>";
+    s.m.reply = "four";
+    r.question = "question";
+    r.n_question = 8;
+    answer(&s, &r);
+    assert_string_equal(r.signal_text, "add seven");
+    assert_string_equal(r.answer_text, "four");
+    duet_pair_request_clear(&r);
+    close_stage(&s);
+
+    duet_pair *alone = NULL; /* a side that is not there is greedy */
+    duet_backend *m = NULL;
+    assert_int_equal(duet_backend_scripted(tok, play, &s.m, &m, NULL), DUET_OK);
+    assert_int_equal(duet_pair_create(NULL, m, NULL, &alone, NULL), DUET_OK);
+    r = duet_pair_request_defaults(alone);
+    assert_true(r.M.temperature == 0);
+    duet_pair_destroy(alone);
+    duet_backend_close(m);
+}
+
 /* ---- what M may write ---- */
 
 static void test_every_way_a_signal_can_end(void **state) {
@@ -794,6 +826,7 @@ static void test_random_models_end_to_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_request_starts_with_what_the_models_advise),
         cmocka_unit_test(test_every_way_a_signal_can_end),
         cmocka_unit_test(test_budgets_are_exact),
         cmocka_unit_test(test_mode_M_splits_at_the_end_marker),
