@@ -1,4 +1,5 @@
-/* gnuplot, run as a program that reads commands and data from a pipe and writes one SVG. */
+/* gnuplot, run as a program that reads commands and data from a pipe and writes one SVG. It says nothing when a disk is
+ * full, so it writes beside the wanted file, which is replaced only by a plot that is whole. */
 #include "format/plot.h"
 
 #include <errno.h>
@@ -7,6 +8,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* A string of a gnuplot command. In single quotes nothing is special but the quote; in double ones `...` would be run as
  * a shell command, and titles come from names of files and runs. */
@@ -47,7 +50,16 @@ static bool feed(FILE *p, const dt_buf *script) {
     return ok;
 }
 
-static duet_status run(const dt_buf *script, const char *svg, duet_err *err) {
+static bool is_whole(const char *path) {
+    static const char end[] = "</svg>";
+    dt_buf b = {0};
+    bool ok = !dt_file_read(path, (size_t)64 << 20, &b, NULL) && b.len > sizeof end && strstr(b.data + b.len - sizeof end - 2, end);
+    dt_buf_clear(&b);
+    return ok;
+}
+
+/* `output` is the file the script names. */
+static duet_status run(const dt_buf *script, const char *output, const char *svg, duet_err *err) {
     if (script->failed) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
     if (system("command -v gnuplot >/dev/null 2>&1") != 0)
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: gnuplot is not installed (package gnuplot-nox); the numbers are written without the plot", svg);
@@ -55,13 +67,31 @@ static duet_status run(const dt_buf *script, const char *svg, duet_err *err) {
     if (!p) return dt_fail(err, DUET_E_IO, "%s: cannot start gnuplot: %s", svg, strerror(errno));
     bool fed = feed(p, script);
     int rc = pclose(p);
-    if (!fed || rc) return dt_fail(err, DUET_E_IO, "%s: gnuplot failed (is the folder writable?)", svg);
-    return DUET_OK;
+    duet_status st = DUET_OK;
+    if (!fed || rc)
+        st = dt_fail(err, DUET_E_IO, "%s: gnuplot failed (is the folder writable?)", svg);
+    else if (!strcmp(output, svg)) /* a device */
+        return DUET_OK;
+    else if (!is_whole(output))
+        st = dt_fail(err, DUET_E_IO, "%s: gnuplot could not write all of it (is the disk full?)", svg);
+    else if (rename(output, svg))
+        st = dt_fail(err, DUET_E_IO, "%s: cannot replace: %s", svg, strerror(errno));
+    if (st && strcmp(output, svg) != 0) unlink(output);
+    return st;
 }
 
-static void head(dt_buf *b, const char *title, const char *svg, int height) {
+/* Where gnuplot writes; owned, NULL = no memory. A device or pipe is written itself: it must not be replaced. */
+static char *beside(const char *svg) {
+    dt_buf b = {0};
+    struct stat sb;
+    if (!stat(svg, &sb) && !S_ISREG(sb.st_mode)) return dt_strdup(svg);
+    dt_buf_addf(&b, "%s.%ld.tmp", svg, (long)getpid());
+    return dt_buf_take(&b);
+}
+
+static void head(dt_buf *b, const char *title, const char *output, int height) {
     dt_buf_addf(b, "set terminal svg size 800,%d noenhanced background '#ffffff' font 'sans-serif,13'\nset output ", height);
-    quoted(b, svg);
+    quoted(b, output);
     dt_buf_adds(b, "\nset grid lc rgb '#dddddd'\nset border 3\nset tics nomirror out\nset title ");
     quoted(b, title);
     dt_buf_adds(b, "\n");
@@ -70,9 +100,11 @@ static void head(dt_buf *b, const char *title, const char *svg, int height) {
 duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, const char *x_title, const char *y_title, const char *svg, duet_err *err) {
     dt_buf b = {0};
     double top = 1;
+    char *output = beside(svg);
+    if (!output) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
     for (size_t i = 0; i < n; i++)
         if (p[i].x > top) top = p[i].x;
-    head(&b, title, svg, 520);
+    head(&b, title, output, 520);
     dt_buf_adds(&b, "unset key\nset xlabel ");
     quoted(&b, x_title);
     dt_buf_adds(&b, "\nset ylabel ");
@@ -88,8 +120,9 @@ duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, 
         dt_buf_adds(&b, "\n");
     }
     dt_buf_adds(&b, "e\n");
-    duet_status st = run(&b, svg, err);
+    duet_status st = run(&b, output, svg, err);
     dt_buf_clear(&b);
+    free(output);
     return st;
 }
 
@@ -123,7 +156,9 @@ static void put_panel(dt_buf *b, const dt_plot_panel *p) {
 
 duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *title, const char *x_title, const char *svg, duet_err *err) {
     dt_buf b = {0};
-    head(&b, title, svg, 120 + 200 * (int)n);
+    char *output = beside(svg);
+    if (!output) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
+    head(&b, title, output, 120 + 200 * (int)n);
     dt_buf_addf(&b, "set multiplot layout %zu,1\nset key outside right top\nset lmargin 10\nset rmargin 24\n", n);
     for (size_t i = 0; i < n; i++) {
         if (i) dt_buf_adds(&b, "unset title\n");
@@ -135,7 +170,8 @@ duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *tit
         put_panel(&b, &panel[i]);
     }
     dt_buf_adds(&b, "unset multiplot\n");
-    duet_status st = run(&b, svg, err);
+    duet_status st = run(&b, output, svg, err);
     dt_buf_clear(&b);
+    free(output);
     return st;
 }
