@@ -33,6 +33,12 @@ static duet_status load_weights(duet_model *m, const char *path, const dt_hf_wei
                 return dt_fail(err, DUET_E_UNSUPPORTED, "%s: %s is %s; F32, BF16 and F16 are supported", path, p->name, dt_dtype_name(v->dtype));
             }
             dt_view_to_f32(v, m->params + p->offset);
+            size_t n = (size_t)p->rows * (size_t)p->cols;
+            for (size_t j = 0; j < n; j++) {
+                if (isfinite(m->params[p->offset + j])) continue;
+                dt_buf_clear(&bad);
+                return dt_fail(err, DUET_E_FORMAT, "%s: %s: number %zu is not finite; did training diverge?", path, p->name, j);
+            }
         }
     }
     duet_status st = DUET_OK;
