@@ -37,6 +37,8 @@ typedef struct eval {
     size_t n_plan, at;
     duet_eval_row row[MAX_JOBS];
     FILE *samples;
+    int samples_errno; /* of its first failed write */
+    char *samples_path; /* of the file being written; it takes its name when all rows are done */
     double began, last;
 } eval;
 
@@ -142,6 +144,10 @@ static duet_status open_questions(eval *e, duet_err *err) {
         st = dt_fail(err, DUET_E_NOMEM, "no memory for %d questions", a->n);
     duet_split split = !strcmp(a->split, "train") ? DUET_SPLIT_TRAIN : DUET_SPLIT_TEST;
     for (int i = 0; !st && i < a->n; i++) {
+        if (dt_interrupted()) {
+            st = dt_fail(err, DUET_E_CANCELLED, "interrupted");
+            break;
+        }
         st = duet_task_example(t, split, a->seed, (uint64_t)i, &e->made[i], err);
         if (!st)
             e->n_made++;
@@ -216,8 +222,8 @@ static void on_sample(void *user, const duet_example *x, const duet_pair_request
                           "handoff", duet_handoff_name(r->handoff), "M_tokens", (json_int_t)r->ledger.M.output_tokens,
                           "m_tokens", (json_int_t)r->ledger.m.output_tokens);
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    if (text)
-        fprintf(e->samples, "%s\n", text);
+    if (text && fprintf(e->samples, "%s\n", text) < 0 && !e->samples_errno)
+        e->samples_errno = errno;
     free(text);
     json_decref(j);
 }
@@ -360,6 +366,23 @@ static const duet_eval_row *judged(const eval *e) {
     return r;
 }
 
+/* Ctrl-C: the rows that are done are results, so they are printed; files of an earlier evaluation stay as they are. */
+static int give_up(eval *e) {
+    e->n_plan = e->at;
+    duet_eval_finish(e->row, e->n_plan);
+    char *table = e->at && !e->a->json ? duet_eval_table(e->row, e->at) : NULL;
+    json_t *j = e->at && e->a->json ? report(e) : NULL;
+    if (table)
+        fputs(table, stdout);
+    if (j && !json_object_set_new(j, "interrupted", json_true()))
+        cli_put_json(json_incref(j));
+    json_decref(j);
+    free(table);
+    cli_flush();
+    return cli_fail(EXIT_INTERRUPTED, "interrupted: %zu rows are done%s%s", e->at,
+                    e->samples_path ? "; the samples so far are in " : "", e->samples_path ? e->samples_path : "");
+}
+
 static int finish(eval *e) {
     duet_err err = {{0}};
     int code = EXIT_DONE;
@@ -373,7 +396,7 @@ static int finish(eval *e) {
         cli_put_json(json_incref(j));
     else
         fputs(table, stdout);
-    fflush(stdout);
+    cli_flush();
     duet_status st = write_reports(e, j, table, &err);
     if (!st)
         st = draw(e, &err);
@@ -395,23 +418,31 @@ static int open_out(eval *e) {
         return 0;
     if (dt_mkdirs(e->a->out, &err))
         return cli_fail(EXIT_FAILED, "%s", err.text);
-    char *path = dt_path_join(e->a->out, "samples.jsonl");
-    if (path)
-        e->samples = fopen(path, "wb");
-    int code =
-        e->samples ? 0 : cli_fail(EXIT_FAILED, "%s: cannot create: %s", path ? path : e->a->out, strerror(errno));
-    free(path);
-    return code;
+    e->samples_path = dt_path_join(e->a->out, "samples.jsonl.part");
+    if (e->samples_path)
+        e->samples = fopen(e->samples_path, "wb");
+    return e->samples ? 0
+                      : cli_fail(EXIT_FAILED, "%s: cannot create: %s", e->samples_path ? e->samples_path : e->a->out,
+                                 strerror(errno));
 }
 
-static int close_samples(eval *e) {
+static int close_samples(eval *e, bool whole) {
     if (!e->samples)
         return 0;
+    int why = e->samples_errno;
     errno = 0;
-    bool bad = ferror(e->samples);
+    bool bad = why || ferror(e->samples);
     bad = fclose(e->samples) || bad;
+    if (!why)
+        why = errno;
     e->samples = NULL;
-    return bad ? cli_fail(EXIT_FAILED, "%s/samples.jsonl: cannot write: %s", e->a->out, strerror(errno ? errno : EIO))
+    if (bad)
+        return cli_fail(EXIT_FAILED, "%s: cannot write: %s", e->samples_path, strerror(why ? why : EIO));
+    char *path = whole ? dt_path_join(e->a->out, "samples.jsonl") : NULL;
+    if (whole && (!path || rename(e->samples_path, path)))
+        bad = true;
+    free(path);
+    return bad ? cli_fail(EXIT_FAILED, "%s: cannot rename it to samples.jsonl: %s", e->samples_path, strerror(errno))
                : 0;
 }
 
@@ -436,15 +467,17 @@ static int run(const cli_command *self, cli_args *a) {
     if (code)
         goto done;
     st = run_rows(&e, &err);
-    if (st)
+    int wrote = close_samples(&e, !st);
+    if (st == DUET_E_CANCELLED)
+        code = give_up(&e);
+    else if (st)
         code = cli_fail_status(st, &err);
-    int wrote = close_samples(&e);
     if (!code)
         code = wrote;
     if (!code)
         code = finish(&e);
 done:
-    close_samples(&e);
+    free(e.samples_path);
     duet_pair_destroy(e.after);
     duet_pair_destroy(e.before);
     for (size_t i = 0; i < e.models.n; i++)
@@ -500,10 +533,11 @@ const cli_command cli_eval = {
             "interval, tokens of each model and "
             "the share of M's tokens saved. In the control `shuffled` m reads the signal of another question: what it "
             "still answers right, it did not "
-            "learn from M.",
-    .examples = "duet eval -M models/chain-M -m models/chain-m --task register --n 300  # a generated set\n"
-                "duet eval -M runs/rl/M -m runs/rl/m --before-M runs/sft-M/model --before-m runs/sft-m/model --task "
-                "swap,S_max=8 --plot swap.svg  # before and after\n"
+            "learn from M.\n\n"
+            "Ctrl-C prints the rows that are done and leaves the samples so far in DIR/samples.jsonl.part.",
+    .examples = "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"
+                "duet eval -M models/swap-M -m models/swap-m --before-M models/swap-M-before --before-m models/swap-m-before "
+                "--task swap --plot swap.svg  # before and after joint training\n"
                 "duet eval -M M -m m --data questions.jsonl --json --min-accuracy 0.9  # in a script",
     .opts = opts,
     .n_opts = DT_COUNT(opts),

@@ -273,8 +273,8 @@ const cli_command cli_generate = {
             "if wanted, and writes lines {\"ids\",\"text\",\"logprobs\",\"stop\"}, where stop is eos, length or stop. "
             "A line's result depends on that "
             "line alone, not on its neighbours.",
-    .examples = "duet generate -m models/chain-M --temp 0 'a=3'  # the likeliest continuation\n"
-                "duet generate -m models/chain-M --json < prompts.jsonl  # many prompts together",
+    .examples = "duet generate -m models/register-M --temp 0 'a=3'  # the likeliest continuation\n"
+                "duet generate -m models/register-M --json < prompts.jsonl  # many prompts together",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .run = run,

@@ -67,7 +67,7 @@ const cli_command cli_logprobs = {
     .text = "Reads lines {\"ids\"} and writes lines {\"logprobs\"}: the natural logarithm of p(ids[t+1] | ids[0..t]) "
             "at temperature 1, one number "
             "less than ids. These are the bits that generation and training see.",
-    .examples = "echo '{\"ids\":[5,9,2]}' | duet logprobs -m models/chain-M  # two numbers",
+    .examples = "echo '{\"ids\":[5,9,2]}' | duet logprobs -m models/register-M  # two numbers",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .run = run,

@@ -285,7 +285,7 @@ const cli_command cli_run = {
             "{\"signal\",\"answer\",\"signal_ids\",\"answer_ids\","
             "\"handoff\",\"ledger\"}.",
     .examples =
-        "duet run -M models/chain-M -m models/chain-m 'b? a=3 b=a+2'  # one answer\n"
+        "duet run -M models/register-M -m models/register-m 'b? a=3 b=a+2'  # one answer\n"
         "duet run -M M -m m --price-M 10 --price-m 0.4 --compare 'b? a=3 b=a+2'  # with money, and what M alone costs\n"
         "duet run -M M -m m --json < questions.jsonl  # many questions together",
     .opts = opts,

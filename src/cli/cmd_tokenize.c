@@ -92,8 +92,8 @@ const cli_command cli_tokenize = {
     .text = "Reads lines {\"text\"} and writes lines {\"ids\"}; with --decode the other way round. Texts given as "
             "operands are encoded instead of "
             "standard input. A line that fails gives {\"error\"} and exit code 1 at the end; the rest is done.",
-    .examples = "duet tokenize -m models/chain-M 'b? a=3 b=a+2'  # the ids of one text\n"
-                "echo '{\"ids\":[5,9,2]}' | duet tokenize -m models/chain-M --decode  # ids back to text",
+    .examples = "duet tokenize -m models/register-M 'b? a=3 b=a+2'  # the ids of one text\n"
+                "echo '{\"ids\":[5,9,2]}' | duet tokenize -m models/register-M --decode  # ids back to text",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .run = run,

@@ -94,8 +94,8 @@ const cli_command cli_sft = {
     .title = "train one model on examples (supervised)",
     .text = "Trains one model on the chains or answers a recipe names, and writes it as a Hugging Face folder "
             "`model/`." COMMON_TEXT,
-    .examples = "duet sft recipes/smoke-M.yaml --out runs/smoke-M  # a first model\n"
-                "duet sft recipes/smoke-M.yaml --dry-run  # what a step costs",
+    .examples = "duet sft recipes/remainder-sft-M.yaml --out runs/remainder-sft-M  # a first model, in a minute\n"
+                "duet sft recipes/register-sft-M.yaml --dry-run  # what a step costs",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .config_is_recipe = true,
@@ -111,8 +111,8 @@ const cli_command cli_train = {
     .text = "Trains M to say less and m to use it: m is rewarded for right answers, M for what its signal adds to m, "
             "less the price of its "
             "length. Writes the models as Hugging Face folders `M/` and `m/`." COMMON_TEXT,
-    .examples = "duet train recipes/smoke-rl.yaml --out runs/smoke  # the whole effect on a small task\n"
-                "duet train recipes/smoke-rl.yaml --out runs/smoke --resume  # go on after an interruption",
+    .examples = "duet train recipes/remainder-rl.yaml  # the whole effect on a small task\n"
+                "duet train recipes/register-rl.yaml --resume  # go on after an interruption",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .config_is_recipe = true,

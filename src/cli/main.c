@@ -35,7 +35,8 @@ static void warn(void *user, int level, const char *line) {
 int main(int argc, char **argv) {
     cli_args a;
     duet_err err = {{0}};
-    signal(SIGPIPE, SIG_IGN); /* a reader that left shows as a failed write */
+    signal(SIGPIPE, SIG_IGN); /* a reader that left shows as a failed write, */
+    signal(SIGXFSZ, SIG_IGN); /* a file at its size limit too */
     dt_interrupt_install();
     dt_log_set(warn, NULL);
     if (argc < 2) {
