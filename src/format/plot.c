@@ -22,16 +22,6 @@ static void quoted(dt_buf *b, const char *s) {
     dt_buf_adds(b, "'");
 }
 
-/* A string in a row of data, which is not a command: quotes and backslashes have no escape there that all versions share. */
-static void data_string(dt_buf *b, const char *s) {
-    dt_buf_adds(b, "\"");
-    for (; *s; s++) {
-        char c = *s == '"' ? '\'' : *s == '\\' ? '/' : *s;
-        if ((unsigned char)c >= ' ') dt_buf_add(b, &c, 1);
-    }
-    dt_buf_adds(b, "\"");
-}
-
 /* Writes to a pipe whose reader may be gone: an error and not the signal that ends the process. */
 static bool feed(FILE *p, const dt_buf *script) {
     sigset_t pipe_only, old, waiting;
@@ -105,21 +95,18 @@ duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, 
     for (size_t i = 0; i < n; i++)
         if (p[i].x > top) top = p[i].x;
     head(&b, title, output, 520);
-    dt_buf_adds(&b, "unset key\nset xlabel ");
+    dt_buf_adds(&b, "set key outside right center Left reverse spacing 1.3\nset xlabel ");
     quoted(&b, x_title);
     dt_buf_adds(&b, "\nset ylabel ");
     quoted(&b, y_title);
-    dt_buf_addf(&b, "\nset xrange [%g:%g]\nset yrange [0:105]\n", -0.04 * top, 1.35 * top);
-    dt_buf_adds(&b, "plot '-' using 1:2:3:4 with yerrorbars pt 7 ps 0.9 lw 1.5 lc rgb '#2255aa', '-' using 1:2:3 with labels left offset 1,0.4\n");
-    for (size_t i = 0; i < n; i++)
-        dt_buf_addf(&b, "%g %g %g %g\n", p[i].x, p[i].y, p[i].lo, p[i].hi);
-    dt_buf_adds(&b, "e\n");
-    for (size_t i = 0; i < n; i++) {
-        dt_buf_addf(&b, "%g %g ", p[i].x, p[i].y);
-        data_string(&b, p[i].label);
-        dt_buf_adds(&b, "\n");
+    dt_buf_addf(&b, "\nset xrange [%g:%g]\nset yrange [0:105]\nplot ", -0.04 * top, 1.06 * top);
+    for (size_t i = 0; i < n; i++) { /* each with a shape of its own: points may lie on each other */
+        dt_buf_addf(&b, "%s'-' using 1:2:3:4 with yerrorbars pt %zu ps 1.1 lw 1.5 title ", i ? ", " : "", 4 + i % 10);
+        quoted(&b, p[i].label);
     }
-    dt_buf_adds(&b, "e\n");
+    dt_buf_adds(&b, "\n");
+    for (size_t i = 0; i < n; i++)
+        dt_buf_addf(&b, "%g %g %g %g\ne\n", p[i].x, p[i].y, p[i].lo, p[i].hi);
     duet_status st = run(&b, output, svg, err);
     dt_buf_clear(&b);
     free(output);

@@ -49,9 +49,9 @@ static void points_are_labelled(void **state) {
     snprintf(path, sizeof path, "%s", in_dir("it's a plot.svg"));
     if (dt_plot_points(p, DT_COUNT(p), "title", "M tokens", "accuracy", path, &err)) fail_msg("%s", err.text);
     char *svg = take_file(path);
-    static const char *const want[] = {"M end to end", "m alone", "pair 'after'", "title", "M tokens", "accuracy", "</svg>"};
+    static const char *const want[] = {"M end to end", "m alone", "pair \"after\"", "title", "M tokens", "accuracy", "</svg>"};
     for (size_t i = 0; i < DT_COUNT(want); i++)
-        if (!strstr(svg, want[i]) && !(i == 2 && strstr(svg, "pair &#39;after&#39;"))) fail_msg("the plot lacks: %s", want[i]);
+        if (!strstr(svg, want[i]) && !(i == 2 && strstr(svg, "pair &quot;after&quot;"))) fail_msg("the plot lacks: %s", want[i]);
     free(svg);
 }
 
