@@ -7,26 +7,32 @@
 
 typedef struct job {
     const cli_args *a;
-    duet_backend *M, *m;
-    duet_pair *pair;
+    duet_backend *M, *m, *before; /* before: M before joint training, for --compare */
+    duet_pair *pair, *alone;      /* alone: what --compare asks; NULL = the pair itself */
     duet_mode mode;
 } job;
 
 static void job_close(job *j) {
+    duet_pair_destroy(j->alone);
     duet_pair_destroy(j->pair);
     duet_backend_close(j->M);
     duet_backend_close(j->m);
+    duet_backend_close(j->before);
 }
 
 static duet_status job_open(job *j, duet_err *err) {
     duet_backend_options o = cli_engine_options(j->a);
     duet_pair_options p = cli_pair_options(j->a);
     duet_status st = DUET_OK;
-    if (j->mode != DUET_MODE_m || j->a->compare)
+    if (j->mode != DUET_MODE_m || (j->a->compare && !j->a->before_M))
         st = duet_backend_open(j->a->M, &o, &j->M, err);
     if (!st && j->mode != DUET_MODE_M)
         st = duet_backend_open(j->a->m, &o, &j->m, err);
-    return st ? st : duet_pair_create(j->M, j->m, &p, &j->pair, err);
+    if (!st && j->a->before_M)
+        st = duet_backend_open(j->a->before_M, &o, &j->before, err);
+    if (!st)
+        st = duet_pair_create(j->M, j->m, &p, &j->pair, err);
+    return st || !j->before ? st : duet_pair_create(j->before, NULL, &p, &j->alone, err);
 }
 
 /* The random numbers of a question hang on its text, so it is answered alike alone and among others. */
@@ -46,7 +52,9 @@ static duet_status compare(const job *j, duet_pair_request *r, duet_err *err) {
         return DUET_OK;
     duet_pair_request alone = request(j, r->question, r->n_question);
     alone.mode = DUET_MODE_M;
-    duet_status st = duet_pair_answer(j->pair, &alone, 1, cli_cancel(), err);
+    if (j->before)
+        alone.M = cli_sampling_for(j->a, j->before, &j->a->on_M);
+    duet_status st = duet_pair_answer(j->alone ? j->alone : j->pair, &alone, 1, cli_cancel(), err);
     r->ledger.M_alone_tokens = alone.ledger.M_alone_tokens;
     r->ledger.M_alone_cost = alone.ledger.M_alone_cost;
     r->ledger.M_alone_estimated = false;
@@ -233,7 +241,9 @@ static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.a = a};
     duet_mode_parse(a->mode, &j.mode);
-    if (!a->M && (j.mode != DUET_MODE_m || a->compare))
+    if (a->before_M && !a->compare)
+        return cli_fail(EXIT_USAGE, "%s: --before-M says which M --compare asks; give --compare too", self->name);
+    if (!a->M && (j.mode != DUET_MODE_m || (a->compare && !a->before_M)))
         return cli_fail(EXIT_USAGE, "%s: -M is missing: the folder of the capable model", self->name);
     if (!a->m && j.mode != DUET_MODE_M)
         return cli_fail(EXIT_USAGE, "%s: -m is missing: the folder of the light model", self->name);
@@ -267,6 +277,8 @@ static const cli_opt opts[] = {
     {0,   "price-m-in", CLI_REAL, CLI_AT(price_m_in), "MONEY",  "price of a million prompt tokens of m",             NULL,   0,  1e9,
       NULL                                                                                                                                 },
     {0,   "compare",    CLI_FLAG, CLI_AT(compare),    NULL,     "let M answer alone too, and say what that cost",    NULL,   0,  0,   NULL},
+    {0,   "before-M",   CLI_TEXT, CLI_AT(before_M),   "PATH",   "the M that --compare asks: M before joint training", NULL,  0,  0,
+      NULL                                                                                                                                 },
     CLI_ROW_JSON("JSON lines out, and in from standard input"),
     CLI_ROWS_ENGINE,
     CLI_ROW_CONFIG,
