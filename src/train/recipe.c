@@ -105,11 +105,33 @@ static void shortest(double x, char out[40]) { /* fewest digits that read back a
     }
 }
 
+/* Characters that YAML folds or refuses even between quotes: its breaks beyond ASCII, C1 controls, marks of byte order. */
+static const char *yaml_escape(const char *s, size_t *n, char out[8]) {
+    static const struct {
+        const char *utf8, *escape;
+    } marks[] = {{"\xe2\x80\xa8", "\\L"}, {"\xe2\x80\xa9", "\\P"}, {"\xef\xbb\xbf", "\\uFEFF"}, {"\xef\xbf\xbe", "\\uFFFE"}, {"\xef\xbf\xbf", "\\uFFFF"}};
+    if ((unsigned char)s[0] == 0xc2 && (unsigned char)s[1] >= 0x80 && (unsigned char)s[1] < 0xa0) {
+        *n = 2;
+        snprintf(out, 8, "\\x%02x", (unsigned)(unsigned char)s[1]);
+        return out;
+    }
+    *n = 3;
+    for (size_t i = 0; i < DT_COUNT(marks); i++)
+        if (!strncmp(s, marks[i].utf8, 3)) return marks[i].escape;
+    return NULL;
+}
+
 static void add_quoted(dt_buf *b, const char *s) {
+    char hex[8];
     dt_buf_adds(b, "\"");
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\')
+        size_t n = 0;
+        const char *escape = c >= 0x80 ? yaml_escape(s, &n, hex) : NULL;
+        if (escape) {
+            dt_buf_adds(b, escape);
+            s += n - 1;
+        } else if (c == '"' || c == '\\')
             dt_buf_addf(b, "\\%c", c);
         else if (c == '\n')
             dt_buf_adds(b, "\\n");
@@ -245,7 +267,7 @@ static void DT_PRINTF(3, 0) take_complaint(cyaml_log_t level, void *ctx, const c
     text[strcspn(text, "\r\n")] = 0;
     const char *body = !strncmp(text, "Load: ", 6) ? text + 6 : text;
     const char *at = strstr(text, "(line: ");
-    if (!c->what[0] && strcmp(body, "Backtrace:"))
+    if (!c->what[0] && strcmp(body, "Backtrace:") && strncmp(body, "  in ", 5))
         snprintf(c->what, sizeof c->what, "%s", body);
     if (at && !c->line) c->line = (unsigned)strtoul(at + 7, NULL, 10);
 }
@@ -278,6 +300,22 @@ static unsigned line_of_path(const char *text, const char *path) {
     return line;
 }
 
+/* "Expecting MAPPING, got event: SCALAR" in words; false = it is another complaint. */
+static bool explain_shape(const char *what, char out[128]) {
+    static const struct {
+        const char *name, *words;
+    } shapes[] = {{"MAPPING", "a section of keys"}, {"SEQUENCE", "a list"}, {"SCALAR", "a value"}, {"STRING", "a value"}, {"ALIAS", "an alias"}};
+    const char *expecting = "Expecting ", *got = strstr(what, ", got event: "), *want = NULL, *found = NULL;
+    if (strncmp(what, expecting, strlen(expecting)) || !got) return false;
+    for (size_t i = 0; i < DT_COUNT(shapes); i++) {
+        size_t n = strlen(shapes[i].name);
+        if (!strncmp(what + strlen(expecting), shapes[i].name, n)) want = shapes[i].words;
+        if (!strncmp(got + strlen(", got event: "), shapes[i].name, n)) found = shapes[i].words;
+    }
+    if (want && found) snprintf(out, 128, "expected %s, found %s", want, found);
+    return want && found;
+}
+
 static duet_status explain(const char *name, const char *text, const complaint *c, cyaml_err_t e, duet_err *err) {
     const char *unknown = "Unexpected key: ", *twice = "Mapping field already seen: ";
     bool is_twice = !strncmp(c->what, twice, strlen(twice));
@@ -288,9 +326,11 @@ static duet_status explain(const char *name, const char *text, const complaint *
         if (!line) line = c->line;
         return dt_fail(err, DUET_E_USAGE, "%s:%u: %s \"%s\"", name, line, is_twice ? "repeated key" : "unknown key", key);
     }
+    char words[128];
+    const char *what = explain_shape(c->what, words) ? words : c->what[0] ? c->what : cyaml_strerror(e);
     if (e == CYAML_ERR_OOM) return dt_fail(err, DUET_E_NOMEM, "%s: no memory", name);
-    if (c->line) return dt_fail(err, DUET_E_FORMAT, "%s:%u: %s", name, c->line, c->what[0] ? c->what : cyaml_strerror(e));
-    return dt_fail(err, DUET_E_FORMAT, "%s: not a recipe: %s", name, c->what[0] ? c->what : cyaml_strerror(e));
+    if (c->line) return dt_fail(err, DUET_E_FORMAT, "%s:%u: %s", name, c->line, what);
+    return dt_fail(err, DUET_E_FORMAT, "%s: not a recipe: %s", name, what);
 }
 
 static duet_status stage_of(const stage_text *t, dt_stage *s, duet_err *err) {
@@ -455,19 +495,22 @@ static duet_status check_whole(dt_recipe *r, duet_err *err) {
 duet_status dt_recipe_parse(const char *name, const char *text, size_t len, dt_run_kind kind, bool environment,
                             const char *const *overrides, size_t n, dt_recipe **out, duet_err *err) {
     file_text *f = NULL;
+    char *whole = NULL; /* with a NUL behind it, which `text` need not have */
     duet_status st = DUET_OK;
 
     *out = NULL;
     dt_recipe *r = dt_calloc(1, sizeof *r);
     if (r) r->is_set = dt_calloc(dt_recipe_n_keys, sizeof *r->is_set);
-    if (!r || !r->is_set) {
+    if (len < SIZE_MAX) whole = dt_calloc(len + 1, 1);
+    if (!r || !r->is_set || !whole) {
         st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", name);
         goto done;
     }
+    if (len) memcpy(whole, text, len);
     r->kind = kind;
-    st = read_file(r, name, text, len, &f, err);
+    st = read_file(r, name, whole, len, &f, err);
     if (st) goto done;
-    st = apply_layers(r, name, text, f, environment, overrides, n, err);
+    st = apply_layers(r, name, whole, f, environment, overrides, n, err);
     if (st) goto done;
     st = check_whole(r, err);
     if (st) {
@@ -478,6 +521,7 @@ duet_status dt_recipe_parse(const char *name, const char *text, size_t len, dt_r
     r = NULL;
 done:
     free_file(f);
+    free(whole);
     dt_recipe_free(r);
     return st;
 }
