@@ -81,7 +81,9 @@ static duet_status open_file(dt_source *s, const char *path, duet_err *err) {
 
 duet_status dt_source_open(dt_source *s, const char *family, const char *knobs, const char *file, duet_split split, uint64_t seed, duet_err *err) {
     *s = (dt_source){.split = split, .seed = seed};
-    return file && *file ? open_file(s, file, err) : open_task(s, family, knobs, err);
+    if (!file || !*file) return open_task(s, family, knobs, err);
+    duet_status st = open_file(s, file, err);
+    return st == DUET_E_IO ? DUET_E_USAGE : st; /* the recipe names what is not there */
 }
 
 void dt_source_close(dt_source *s) {

@@ -430,7 +430,9 @@ static duet_status save(rl *t, duet_err *err) {
 
 /* Opens one model as the recipe says; a checkpoint's state goes over it. */
 static duet_status open_side(rl *t, dt_side *s, const dt_recipe_side *r, const char *checkpoint, const char *name, duet_err *err) {
-    duet_status st = dt_side_open(s, r->path, err);
+    char key[16];
+    snprintf(key, sizeof key, "%s.path", name);
+    duet_status st = dt_side_open(s, key, r->path, err);
     if (!st) st = dt_trainee_init(&s->trainee, s->model, t->pool, (int)t->r->train.micro_tokens, t->r->train.recompute, r->temperature, err);
     if (!st && checkpoint) st = dt_trainee_load(&s->trainee, checkpoint, name, err);
     return st ? st : dt_side_engine(s, t->run.opt->n_threads, err);
@@ -438,7 +440,7 @@ static duet_status open_side(rl *t, dt_side *s, const dt_recipe_side *r, const c
 
 /* The initial M, only ever scored: one layer's activations are enough. */
 static duet_status open_reference(rl *t, duet_err *err) {
-    duet_status st = dt_side_open(&t->ref, t->r->M.path, err);
+    duet_status st = dt_side_open(&t->ref, "M.path", t->r->M.path, err);
     return st ? st : dt_trainee_init(&t->ref.trainee, t->ref.model, t->pool, (int)t->r->train.micro_tokens, true, t->r->M.temperature, err);
 }
 
@@ -569,9 +571,13 @@ static duet_status rehearse(rl *t, duet_err *err) {
         if (!i || s < best) best = s;
     }
     if (st) return st;
-    size_t bytes = dt_side_train_bytes(&t->M, t->r) + (t->m.model ? dt_side_train_bytes(&t->m, t->r) : 0);
+    bool again = t->r->train.recompute;
+    size_t bytes = dt_side_train_bytes(&t->M, t->r, again);
+    if (t->m.model) bytes += dt_side_train_bytes(&t->m, t->r, again);
+    if (t->ref.model) bytes += dt_side_train_bytes(&t->ref, t->r, true);
     dt_time_left(best * (double)t->r->train.steps, total);
-    dt_run_line(&t->run, "memory: %.1f MiB, without the engines' pages", (double)bytes / 1048576);
+    dt_run_line(&t->run, "memory: %.1f MiB for weights, optimizers and activations; with the engines %.1f MiB at most so far", (double)bytes / 1048576,
+                dt_peak_mib());
     dt_run_line(&t->run, "step: %.3f s; %lld steps: about %s without evaluation", best, (long long)t->r->train.steps, total);
     return DUET_OK;
 }

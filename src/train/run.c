@@ -39,7 +39,6 @@ duet_status dt_run_open(const duet_train_options *opt, const dt_recipe *r, dt_ru
     if (st) return st;
     if (!opt->resume && (dt_path_exists(metrics) || dt_path_exists(run->checkpoints)))
         st = dt_fail(err, DUET_E_USAGE, "%s already holds a run: resume it, or give another folder", dir);
-    if (!st) st = dt_mkdirs(run->checkpoints, err);
     free(metrics);
     return st;
 }
@@ -59,6 +58,7 @@ duet_status dt_run_write_recipe(dt_run *run, const dt_recipe *r, const char *hea
     dt_buf b = {0};
     duet_status st = in_dir(run, "recipe.yaml", &path, err);
 
+    if (!st) st = dt_mkdirs(run->dir, err);
     if (st) goto done;
     dt_buf_addf(&b, "# Resolved recipe of this run; duet %s\n", duet_version());
     for (const char *p = head; *p;) {
@@ -160,7 +160,8 @@ static duet_status open_events(dt_run *run, duet_err *err) {
 
 duet_status dt_run_begin(dt_run *run, int64_t step, duet_err *err) {
     int64_t last_sample;
-    duet_status st = append_to(run, "metrics.jsonl", step, &run->metrics, &run->last_line, err);
+    duet_status st = dt_mkdirs(run->checkpoints, err);
+    if (!st) st = append_to(run, "metrics.jsonl", step, &run->metrics, &run->last_line, err);
     if (!st) st = append_to(run, "samples.jsonl", step, &run->samples, &last_sample, err);
     if (run->last_line == step) { /* killed between paying and the next checkpoint */
         json_decref(run->owed);

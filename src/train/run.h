@@ -37,7 +37,8 @@ typedef struct dt_run {
     json_t *owed;        /* line of a step whose evaluation was cut short: written once it is made up for; or NULL */
 } dt_run;
 
-/* Makes the folder. A folder that already holds a run is refused unless opt->resume. */
+/* Names the folder; nothing is made before the recipe's inputs are open, so that a run which could not begin is no run.
+ * A folder that already holds one is refused unless opt->resume. */
 duet_status dt_run_open(const duet_train_options *opt, const dt_recipe *r, dt_run *run, duet_err *err);
 void dt_run_close(dt_run *run);
 /* Writes recipe.yaml; `head`: lines that become comments. */

@@ -3,13 +3,16 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define ENGINE_SEQS 128
 
-duet_status dt_side_open(dt_side *s, const char *path, duet_err *err) {
+duet_status dt_side_open(dt_side *s, const char *key, const char *path, duet_err *err) {
     *s = (dt_side){0};
     duet_status st = duet_model_open(path, &s->model, err);
-    return st ? st : dt_words_open(&s->words, path, err);
+    if (!st) st = dt_words_open(&s->words, path, err);
+    if (!st || !key) return st;
+    return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key); /* what is not there was named wrongly */
 }
 
 static char *new_config(const dt_recipe *r, const dt_words *w) {
@@ -35,12 +38,18 @@ duet_status dt_side_new(dt_side *s, const dt_recipe *r, duet_err *err) {
     if (!config) return dt_fail(err, DUET_E_NOMEM, "no memory for a config");
     st = duet_model_new(config, strlen(config), (uint64_t)(r->model.init.seed < 0 ? r->seed : r->model.init.seed), &s->model, err);
     free(config);
+    if (st == DUET_E_FORMAT || st == DUET_E_RANGE) st = dt_fail_in(err, DUET_E_USAGE, "model.init");
     return st;
 }
 
 duet_status dt_side_engine(dt_side *s, int n_threads, duet_err *err) {
     duet_engine_options opt = {.n_threads = n_threads, .max_seqs = ENGINE_SEQS};
     return duet_engine_create(s->model, &opt, &s->engine, err);
+}
+
+double dt_peak_mib(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) ? 0 : (double)u.ru_maxrss / 1024; /* Linux counts in KiB */
 }
 
 void dt_side_close(dt_side *s) {
@@ -64,8 +73,8 @@ dt_player dt_side_player(const dt_side *s, int samples, int response_max, double
                        .sampling = {.temperature = temperature, .top_p = 1}};
 }
 
-size_t dt_side_train_bytes(const dt_side *s, const dt_recipe *r) {
-    dt_learn_options o = {.max_tokens = (int)r->train.micro_tokens, .recompute = r->train.recompute};
+size_t dt_side_train_bytes(const dt_side *s, const dt_recipe *r, bool recompute) {
+    dt_learn_options o = {.max_tokens = (int)r->train.micro_tokens, .recompute = recompute};
     duet_model_info info;
     size_t weights = s->model->n_params * sizeof(float);
     if (!duet_model_describe(s->model, &info, NULL)) weights = info.weight_bytes;

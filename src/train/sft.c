@@ -302,14 +302,14 @@ static duet_status open_model(sft *t, const char *checkpoint, duet_err *err) {
     char *folder = checkpoint ? dt_path_join(checkpoint, "model") : NULL;
 
     if (checkpoint || *r->model.path)
-        st = dt_side_open(&t->side, checkpoint ? folder : r->model.path, err);
+        st = dt_side_open(&t->side, checkpoint ? NULL : "model.path", checkpoint ? folder : r->model.path, err);
     else
         st = dt_side_new(&t->side, r, err);
     if (!st) st = dt_trainee_init(&t->side.trainee, t->side.model, t->pool, (int)r->train.micro_tokens, r->train.recompute, 1, err);
     if (!st && checkpoint) st = dt_trainee_load(&t->side.trainee, checkpoint, "model", err);
     if (!st) st = dt_side_engine(&t->side, t->run.opt->n_threads, err);
     if (!st && *r->data.signals_from) {
-        st = dt_side_open(&t->writer, r->data.signals_from, err);
+        st = dt_side_open(&t->writer, "data.signals_from", r->data.signals_from, err);
         if (!st) st = dt_side_engine(&t->writer, t->run.opt->n_threads, err);
     }
     free(folder);
@@ -421,7 +421,8 @@ static duet_status rehearse(sft *t, duet_err *err) {
     if (st) return st;
     char total[16];
     dt_time_left(best * (double)r->train.steps, total);
-    dt_run_line(&t->run, "memory: %.1f MiB", (double)dt_side_train_bytes(&t->side, r) / 1048576);
+    dt_run_line(&t->run, "memory: %.1f MiB for weights, optimizer and activations; in all %.1f MiB at most so far",
+                (double)dt_side_train_bytes(&t->side, r, r->train.recompute) / 1048576, dt_peak_mib());
     dt_run_line(&t->run, "step: %.3f s, %.0f tokens, %.0f tokens/s", best, tokens, tokens / best);
     dt_run_line(&t->run, "%lld steps: about %s without evaluation", (long long)r->train.steps, total);
     return DUET_OK;
