@@ -37,8 +37,6 @@ int main(int argc, char **argv) {
     duet_err err = {{0}};
     signal(SIGPIPE, SIG_IGN); /* a reader that left shows as a failed write, */
     signal(SIGXFSZ, SIG_IGN); /* a file at its size limit too */
-    signal(SIGPIPE, SIG_IGN); /* a reader that left shows as a failed write */
-    signal(SIGXFSZ, SIG_IGN); /* so does a file that reached its limit */
     dt_interrupt_install();
     dt_log_set(warn, NULL);
     if (argc < 2) {
