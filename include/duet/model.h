@@ -44,6 +44,18 @@ duet_status duet_model_logprobs(duet_model *m, const int32_t *ids, size_t n, int
 /* Logits of every position, [n][n_vocab]. */
 duet_status duet_model_logits(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err);
 
+/* What n_threads (0 = all CPUs) of this machine were measured to do at best (takes about 0.6 s). */
+typedef struct duet_peak {
+    double flops_per_s; /* fused multiply-adds from registers, two operations each */
+    double bytes_per_s; /* reading a block as large as the model's matrices again and again: from a cache, if it fits */
+} duet_peak;
+duet_status duet_model_measure_peak(const duet_model *m, int n_threads, duet_peak *out, duet_err *err);
+/* Seconds that a step takes at least: `batch` sequences, each n_new tokens from position pos0 on and the logits of the
+ * last. The longer of computing it and of reading the matrices once and the keys and values of each sequence once;
+ * *memory_bound says which. */
+double duet_model_least_seconds(const duet_model *m, const duet_peak *peak, size_t batch, size_t n_new, size_t pos0,
+                                bool *memory_bound);
+
 #ifdef __cplusplus
 }
 #endif

@@ -33,10 +33,11 @@ duet_status duet_train_rl(const duet_train_options *opt, duet_err *err);
 /* Times one training step of a model with random weights (forward, loss, backward, update) on n_seqs sequences of
  * seq_len random tokens. The model: a config.json text, or NULL for a qwen3 model of n_layers, d_model, n_vocab.
  * tokens_per_s[repeats]: one number a step. flops_per_s: of the median step, 6 operations a parameter and token and the
- * attention's. peak_flops: multiply-adds this machine was measured to do with n_threads (0 = all CPUs). */
+ * attention's. peak_flops: multiply-adds this machine was measured to do with n_threads (0 = all CPUs).
+ * cancel (may be NULL): non-zero ends it before the next step with DUET_E_CANCELLED. */
 duet_status duet_train_bench(const char *config_json, int n_layers, int d_model, int n_vocab, int n_seqs, int seq_len,
-                             int n_threads, int repeats, double *tokens_per_s, double *flops_per_s, double *peak_flops,
-                             duet_err *err);
+                             int n_threads, int repeats, const volatile int *cancel, double *tokens_per_s, double *flops_per_s,
+                             double *peak_flops, duet_err *err);
 
 #ifdef __cplusplus
 }

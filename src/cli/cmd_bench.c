@@ -14,7 +14,7 @@ typedef struct bench {
     duet_engine *engine;
     int batch[MAX_BATCHES];
     size_t n_batches;
-    double peak_flops; /* measured with the training row; NaN = unknown */
+    duet_peak peak; /* of this machine; measured with -m */
 } bench;
 
 static const int32_t no_ids[1] = {0};
@@ -90,23 +90,30 @@ static json_t *samples_json(const double *x, int n) {
 
 static void show(const bench *b, json_t *rows, json_t *row) {
     if (!b->a->json) {
-        const json_t *limit = json_object_get(row, "limit_tokens_per_s");
-        printf("%-14s%12.1f tokens/s", json_string_value(json_object_get(row, "test")),
-               json_number_value(json_object_get(row, "tokens_per_s")));
-        if (json_is_number(limit))
-            printf("  %5.1f %% of the limit",
-                   100 * json_number_value(json_object_get(row, "tokens_per_s")) / json_number_value(limit));
-        putchar('\n');
-        fflush(stdout);
+        double speed = json_number_value(json_object_get(row, "tokens_per_s"));
+        double limit = json_number_value(json_object_get(row, "limit_tokens_per_s"));
+        printf("%-14s%12.1f tokens/s %6.1f %% of %.1f (limit: %s)\n", json_string_value(json_object_get(row, "test")),
+               speed, 100 * speed / limit, limit, json_string_value(json_object_get(row, "limit")));
+        cli_flush();
     }
     json_array_append_new(rows, row);
+}
+
+/* Tokens a second that no engine could pass here: `batch` prompts read in one step, or written token by token. */
+static double limit_of(const bench *b, bool reading, int n, int batch, bool *memory) {
+    double s = 0;
+    size_t steps = reading ? 1 : (size_t)n;
+    for (size_t i = 0; i < steps; i++) /* the last step's bound stands for all: writing only grows longer */
+        s += duet_model_least_seconds(b->model, &b->peak, (size_t)batch, reading ? (size_t)n : 1, i, memory);
+    return (double)n * batch / s;
 }
 
 /* pp: reading a prompt of n tokens; tg: writing n tokens. */
 static duet_status row(const bench *b, const char *kind, int n, int batch, json_t *rows, duet_err *err) {
     double speed[64];
     char name[32];
-    bool reading = !strcmp(kind, "pp");
+    bool reading = !strcmp(kind, "pp"), memory = false;
+    double limit = limit_of(b, reading, n, batch, &memory);
     for (int i = -1; i < b->a->repeats; i++) { /* the first run only warms up */
         double s = 0;
         duet_status st = once(b, batch, reading ? n : 1, reading ? 1 : n, (uint64_t)(i + 2), &s, err);
@@ -117,28 +124,26 @@ static duet_status row(const bench *b, const char *kind, int n, int batch, json_
     }
     snprintf(name, sizeof name, batch > 1 ? "%s%dx%d" : "%s%d", kind, n, batch);
     show(b, rows,
-         json_pack("{s:s,s:i,s:i,s:f,s:o,s:o}", "test", name, "tokens", n, "batch", batch, "tokens_per_s",
+         json_pack("{s:s,s:i,s:i,s:f,s:o,s:f,s:s}", "test", name, "tokens", n, "batch", batch, "tokens_per_s",
                    median(speed, b->a->repeats), "samples", samples_json(speed, b->a->repeats), "limit_tokens_per_s",
-                   cli_real(b->peak_flops / (2 * (double)b->info.n_params))));
+                   limit, "limit", memory ? "reading memory" : "computing"));
     return DUET_OK;
 }
 
-/* Runs first: it measures the peak that the other rows' limits come from. */
 static duet_status train_row(bench *b, json_t *rows, duet_err *err) {
     const cli_args *a = b->a;
     double speed[64] = {0}, flops = 0, peak = 0;
     duet_status st = duet_train_bench(NULL, a->layers, a->width, a->vocab, a->seqs, a->seq_len, a->threads, a->repeats,
-                                      speed, &flops, &peak, err);
+                                      cli_cancel(), speed, &flops, &peak, err);
     if (st)
         return st;
     double mid = median(speed, a->repeats);
-    b->peak_flops = peak;
     show(b, rows,
-         json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:f,s:o,s:o,s:f,s:f,s:o}", "test", "train", "layers", a->layers, "width",
+         json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:f,s:o,s:f,s:s,s:f,s:f,s:f}", "test", "train", "layers", a->layers, "width",
                    a->width, "vocab", a->vocab, "seqs", a->seqs, "seq_len", a->seq_len, "tokens_per_s", mid, "samples",
                    samples_json(speed, a->repeats), "limit_tokens_per_s",
-                   cli_real(flops > 0 ? mid * peak / flops : (double)NAN), "flops_per_s", flops, "peak_flops_per_s",
-                   peak, "share_of_peak", cli_real(peak > 0 ? flops / peak : (double)NAN)));
+                   mid * peak / flops, "limit", "computing", "flops_per_s", flops, "peak_flops_per_s", peak,
+                   "share_of_peak", flops / peak));
     if (!a->json)
         printf("%-14s%12.1f GFLOP/s of a peak of %.1f\n", "", flops / 1e9, peak / 1e9);
     return DUET_OK;
@@ -160,9 +165,11 @@ static json_t *cpu_name(void) {
 
 static json_t *machine(const bench *b) {
     const char *kernel = getenv("DUET_KERNEL");
-    return json_pack("{s:o,s:i,s:i,s:o,s:s}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads",
+    return json_pack("{s:o,s:i,s:i,s:o,s:s,s:o,s:o}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads",
                      b->a->threads ? b->a->threads : dt_cpu_count(), "kernel",
-                     kernel && *kernel ? json_string(kernel) : json_null(), "version", duet_version());
+                     kernel && *kernel ? json_string(kernel) : json_null(), "version", duet_version(), "flops_per_s",
+                     cli_real(b->a->m ? b->peak.flops_per_s : (double)NAN), "read_bytes_per_s",
+                     cli_real(b->a->m ? b->peak.bytes_per_s : (double)NAN));
 }
 
 static duet_status open_engine(bench *b, duet_err *err) {
@@ -186,7 +193,7 @@ static duet_status open_engine(bench *b, duet_err *err) {
 
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
-    bench b = {.a = a, .peak_flops = (double)NAN};
+    bench b = {.a = a};
     json_t *rows = json_array();
     duet_status st = DUET_OK;
     int code = read_batches(&b);
@@ -205,6 +212,11 @@ static int run(const cli_command *self, cli_args *a) {
     }
     if (a->train)
         st = train_row(&b, rows, &err);
+    if (!st && a->m)
+        st = duet_model_measure_peak(b.model, a->threads, &b.peak, &err);
+    if (!st && a->m && !a->json)
+        printf("%-14s%12.1f GFLOP/s, reads a block as large as the model at %.1f GB/s\n", "this machine",
+               b.peak.flops_per_s / 1e9, b.peak.bytes_per_s / 1e9);
     for (size_t i = 0; !st && a->m && i < b.n_batches; i++) {
         if (a->bench_p)
             st = row(&b, "pp", a->bench_p, b.batch[i], rows, &err);
@@ -247,11 +259,12 @@ const cli_command cli_bench = {
     .operands = "",
     .title = "measure speed: reading prompts, writing tokens, training",
     .text = "Rows: pp512 reads a prompt of 512 tokens, tg128 writes 128 tokens, tg128x16 writes them for 16 requests "
-            "together, train is one training "
-            "step. limit_tokens_per_s is what the measured peak of multiply-adds would allow (known with --train, else "
-            "null).",
-    .examples = "duet bench -m models/chain-M -p 512 -n 128 --batch 1,16 --json  # for a table\n"
-                "duet bench --train  # the training step of README's table",
+            "together, train is one training step. The limit beside each is what the machine's own rates allow, measured "
+            "at the start: multiply-adds from registers for what must be computed, and reading a block as large as the "
+            "model, from a cache if it fits one, for what must be read: the weights and the context once a step. "
+            "The one that takes longer is named: writing alone reads memory, reading prompts and training compute.",
+    .examples = "duet bench -m models/register-M -p 512 -n 128 --batch 1,16 --json  # for a table\n"
+                "duet bench --train  # one training step against the peak of this machine",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .run = run,

@@ -116,7 +116,8 @@ float dt_expf(float x);
 
 /* Measured f32 FMA rate of this CPU over the pool, FLOP/s (runs about `seconds`). */
 double dt_peak_flops(dt_pool *pool, double seconds);
-/* Measured read bandwidth of memory over the pool, bytes/s. */
-double dt_peak_bandwidth(dt_pool *pool, double seconds);
+/* Measured bytes/s of reading a block of `bytes` again and again, each thread its own part (0, or more than 128 MiB: 128
+ * MiB, which is memory and no cache). */
+double dt_peak_bandwidth(dt_pool *pool, size_t bytes, double seconds);
 
 #endif

@@ -7,7 +7,6 @@
 
 #define BURST 100000
 #define READ_BYTES ((size_t)128 << 20) /* far larger than the caches */
-#define READ_TASK ((size_t)4 << 20)
 
 typedef struct fma_job {
     dt_fma_burst_fn burst;
@@ -54,28 +53,44 @@ double dt_peak_flops(dt_pool *pool, double seconds) {
     return best;
 }
 
+typedef struct read_job {
+    const uint64_t *p;
+    size_t words, rounds; /* of one task; words is a multiple of 8 */
+} read_job;
+
 static void read_task(void *arg, size_t task, int thread) {
-    const uint64_t *p = (const uint64_t *)arg + task * (READ_TASK / sizeof(uint64_t));
+    const read_job *j = arg;
+    const uint64_t *p = j->p + task * j->words;
     uint64_t s[8] = {0};
     (void)thread;
-    for (size_t i = 0; i < READ_TASK / sizeof *p; i += 8)
-        for (int l = 0; l < 8; l++)
-            s[l] += p[i + l];
+    for (size_t r = 0; r < j->rounds; r++) {
+        for (size_t i = 0; i < j->words; i += 8)
+            for (int l = 0; l < 8; l++)
+                s[l] += p[i + l];
+        atomic_signal_fence(memory_order_seq_cst); /* the next round reads again */
+    }
     for (int l = 1; l < 8; l++)
         s[0] += s[l];
     atomic_store_explicit(&sink, (unsigned)s[0], memory_order_relaxed);
 }
 
-double dt_peak_bandwidth(dt_pool *pool, double seconds) {
-    void *block = dt_alloc_aligned(READ_BYTES, 1);
+double dt_peak_bandwidth(dt_pool *pool, size_t bytes, double seconds) {
+    size_t tasks = (size_t)dt_pool_threads(pool); /* one each: a thread's part of the block stays its own */
+    if (bytes == 0 || bytes > READ_BYTES)
+        bytes = READ_BYTES;
+    read_job j = {.words = bytes / tasks / 64 * 8 + 8};
+    size_t size = tasks * j.words * sizeof *j.p;
+    void *block = dt_alloc_aligned(size, 1);
     if (!block)
         return 0.0;
-    memset(block, 1, READ_BYTES); /* real pages, not the shared zero page */
+    memset(block, 1, size); /* real pages, not the shared zero page */
+    j.p = block;
+    j.rounds = READ_BYTES / size + 1;
     double best = 0.0, end = dt_now() + seconds;
     do {
         double t0 = dt_now();
-        dt_pool_run(pool, READ_BYTES / READ_TASK, read_task, block);
-        double rate = (double)READ_BYTES / (dt_now() - t0);
+        dt_pool_run(pool, tasks, read_task, &j);
+        double rate = (double)size * (double)j.rounds / (dt_now() - t0);
         if (rate > best)
             best = rate;
     } while (dt_now() < end);

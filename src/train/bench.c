@@ -79,7 +79,7 @@ static duet_status step(bench *b, duet_err *err) {
 }
 
 duet_status duet_train_bench(const char *config_json, int n_layers, int d_model, int n_vocab, int n_seqs, int seq_len, int n_threads,
-                             int repeats, double *tokens_per_s, double *flops_per_s, double *peak_flops, duet_err *err) {
+                             int repeats, const volatile int *cancel, double *tokens_per_s, double *flops_per_s, double *peak_flops, duet_err *err) {
     char own[512];
     bench b = {0};
     double *seconds = NULL;
@@ -96,6 +96,10 @@ duet_status duet_train_bench(const char *config_json, int n_layers, int d_model,
     st = step(&b, err); /* the first touches the memory */
     *peak_flops = dt_peak_flops(b.pool, 0.3);
     for (int i = 0; !st && i < repeats; i++) {
+        if (cancel && *cancel) {
+            st = dt_fail(err, DUET_E_CANCELLED, "training benchmark: stopped before step %d", i + 1);
+            break;
+        }
         double t = dt_now(), p;
         st = step(&b, err);
         seconds[i] = dt_now() - t;
@@ -103,9 +107,10 @@ duet_status duet_train_bench(const char *config_json, int n_layers, int d_model,
         if (p > *peak_flops) *peak_flops = p;
     }
     if (st) goto done;
+    for (int i = 0; i < repeats; i++)
+        tokens_per_s[i] = (double)n_seqs * seq_len / seconds[i];
     qsort(seconds, (size_t)repeats, sizeof *seconds, by_value);
     double median = seconds[repeats / 2];
-    *tokens_per_s = (double)n_seqs * seq_len / median;
     *flops_per_s = dt_model_train_flops(&b.m->cfg, &b.batch) / median;
 done:
     free(seconds);

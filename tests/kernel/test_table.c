@@ -77,11 +77,14 @@ static void tables_are_whole(void **state) {
 
 static void peaks_are_measured(void **state) {
     (void)state;
-    double flops = dt_peak_flops(NULL, 0.01), bandwidth = dt_peak_bandwidth(NULL, 0.01);
+    double flops = dt_peak_flops(NULL, 0.01), bandwidth = dt_peak_bandwidth(NULL, 0, 0.01);
     if (!(flops > 1e6 && flops < 1e13))
         fail_msg("peak of %g FLOP/s cannot be", flops);
     if (!(bandwidth > 1e7 && bandwidth < 1e13))
         fail_msg("bandwidth of %g bytes/s cannot be", bandwidth);
+    double near = dt_peak_bandwidth(NULL, 1 << 14, 0.05); /* fits the first cache */
+    if (!(near > bandwidth * 0.8 && near < 1e13))
+        fail_msg("%g bytes/s from a cache, %g from memory", near, bandwidth);
 }
 
 int main(void) {
