@@ -111,6 +111,7 @@ static void test_bits_do_not_depend_on_load(void **state) {
         {"two threads",             {.n_threads = 2, .max_seqs = 64},                                         1},
         {"chunk 1",                 {.n_threads = 1, .max_seqs = 64, .prefill_chunk = 1},                     1},
         {"two threads, chunk 7",    {.n_threads = 2, .max_seqs = 64, .prefill_chunk = 7},                     1},
+        {"two threads, cached",     {.n_threads = 2, .max_seqs = 200},                                        2},
         {"chunk 64",                {.n_threads = 1, .max_seqs = 64, .prefill_chunk = 64},                    1},
         {"not cached",              {.n_threads = 1, .max_seqs = 64, .no_prefix_cache = true},                2},
         {"cached by a first round", {.n_threads = 1, .max_seqs = 200},                                        2},
@@ -195,6 +196,48 @@ static void test_logprobs_are_the_models(void **state) {
         }
     }
     assert_true(checked > 30);
+}
+
+/* And those of training, which packs many sequences in a batch, at every temperature and thread count. */
+static void test_logprobs_are_the_trainings(void **state) {
+    duet_model *m = *state;
+    const batch *b = alone(m);
+    int checked = 0;
+    for (int threads = 1; threads <= 2; threads++) {
+        dt_pool *pool = NULL;
+        dt_learn *l = NULL;
+        dt_learn_options opt = {.max_tokens = MAX_N * CTX, .recompute = threads == 2};
+        assert_int_equal(dt_pool_create(threads, &pool, NULL), DUET_OK);
+        assert_int_equal(dt_learn_create(m, pool, &opt, &l, NULL), DUET_OK);
+        for (int i = 0; i < N_REQS; i++) {
+            const duet_gen_request *r = &b->req[i];
+            double temp = r->sampling.temperature > 0 ? r->sampling.temperature : 1;
+            static int32_t ids[MAX_N * CTX];
+            static float scored[MAX_N * CTX], learned[MAX_N * CTX];
+            int start[MAX_N + 1] = {0};
+            for (int j = 0; j < r->n; j++) { /* the samples of a request, packed */
+                int32_t *at = ids + start[j];
+                memcpy(at, r->prompt, r->n_prompt * sizeof *ids);
+                memcpy(at + r->n_prompt, b->out[i][j].ids, b->out[i][j].n * sizeof *ids);
+                start[j + 1] = start[j] + (int)(r->n_prompt + b->out[i][j].n);
+            }
+            dt_batch packed = {.ids = ids, .start = start, .n_seqs = r->n};
+            assert_int_equal(dt_learn_score(l, &packed, (float)(1.0 / temp), scored, NULL, NULL), DUET_OK);
+            assert_int_equal(dt_learn_forward(l, &packed, (float)(1.0 / temp), learned, NULL, NULL), DUET_OK);
+            for (int j = 0; j < r->n; j++) {
+                const duet_generation *g = &b->out[i][j];
+                size_t from = (size_t)start[j] + r->n_prompt - 1;
+                if (memcmp(scored + from, g->logprobs, g->n * sizeof *scored) != 0 ||
+                    memcmp(learned + from, g->logprobs, g->n * sizeof *learned) != 0) {
+                    fail_msg("request %d, sample %d, %d threads: not the bits of training", i, j, threads);
+                }
+                checked++;
+            }
+        }
+        dt_learn_destroy(l);
+        dt_pool_destroy(pool);
+    }
+    assert_true(checked > 200);
 }
 
 /* ---- ends ---- */
@@ -625,6 +668,7 @@ int main(void) {
         cmocka_unit_test(test_bits_do_not_depend_on_load),
         cmocka_unit_test(test_many_threads_may_ask),
         cmocka_unit_test(test_logprobs_are_the_models),
+        cmocka_unit_test(test_logprobs_are_the_trainings),
         cmocka_unit_test(test_reasons_to_stop),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_prompts_are_computed_once),
