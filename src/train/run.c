@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define LIVE_EVERY_S 0.2
@@ -25,6 +26,20 @@ static duet_status in_dir(const dt_run *run, const char *name, char **path, duet
     return *path ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory", run->dir);
 }
 
+/* Two processes in one folder would mix their lines and checkpoints. The lock goes with the process, however it ends. */
+static duet_status take_lock(dt_run *run, duet_err *err) {
+    char *path = NULL;
+    duet_status st = run->lock ? DUET_OK : in_dir(run, "lock", &path, err);
+    if (st || run->lock) return st;
+    run->lock = fopen(path, "ae");
+    if (!run->lock)
+        st = dt_fail(err, DUET_E_IO, "%s: cannot create: %s", path, strerror(errno));
+    else if (flock(fileno(run->lock), LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) /* a file system without locks has none */
+        st = dt_fail(err, DUET_E_USAGE, "%s: another process trains in this folder; wait for it, or give another folder", run->dir);
+    free(path);
+    return st;
+}
+
 duet_status dt_run_open(const duet_train_options *opt, const dt_recipe *r, dt_run *run, duet_err *err) {
     const char *dir = opt->out && *opt->out ? opt->out : r->out;
     char *metrics = NULL;
@@ -39,6 +54,7 @@ duet_status dt_run_open(const duet_train_options *opt, const dt_recipe *r, dt_ru
     if (st) return st;
     if (!opt->resume && (dt_path_exists(metrics) || dt_path_exists(run->checkpoints)))
         st = dt_fail(err, DUET_E_USAGE, "%s already holds a run: resume it, or give another folder", dir);
+    if (!st && dt_path_exists(run->dir)) st = take_lock(run, err);
     free(metrics);
     return st;
 }
@@ -46,6 +62,7 @@ duet_status dt_run_open(const duet_train_options *opt, const dt_recipe *r, dt_ru
 void dt_run_close(dt_run *run) {
     if (run->metrics) fclose(run->metrics);
     if (run->samples) fclose(run->samples);
+    if (run->lock) fclose(run->lock);
     dt_tfevents_close(run->events);
     json_decref(run->owed);
     free(run->dir);
@@ -59,6 +76,7 @@ duet_status dt_run_write_recipe(dt_run *run, const dt_recipe *r, const char *hea
     duet_status st = in_dir(run, "recipe.yaml", &path, err);
 
     if (!st) st = dt_mkdirs(run->dir, err);
+    if (!st) st = take_lock(run, err);
     if (st) goto done;
     dt_buf_addf(&b, "# Resolved recipe of this run; duet %s\n", duet_version());
     for (const char *p = head; *p;) {

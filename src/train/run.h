@@ -5,7 +5,8 @@
  *       metrics.jsonl  one object a line: {"step": n, "time": s, NAME: value, ...}; steps ascend, none twice
  *       samples.jsonl  {"step": n, "question", "signal", "answers", "rewards", ...}
  *       events/        TensorBoard
- *       checkpoints/step-NNNNNN/ */
+ *       checkpoints/step-NNNNNN/
+ *       lock           locked (flock) by the process at work */
 #ifndef DT_RUN_H
 #define DT_RUN_H
 
@@ -27,6 +28,7 @@ void dt_metric(dt_metrics *m, const char *name, double value);
 typedef struct dt_run {
     char *dir, *checkpoints; /* owned */
     FILE *metrics, *samples;
+    FILE *lock;              /* RUN/lock, held while this process works in the folder */
     dt_tfevents *events;
     const duet_train_options *opt; /* borrowed */
     double began;        /* clock when this process began to train */
@@ -38,7 +40,7 @@ typedef struct dt_run {
 } dt_run;
 
 /* Names the folder; nothing is made before the recipe's inputs are open, so that a run which could not begin is no run.
- * A folder that already holds one is refused unless opt->resume. */
+ * A folder that already holds one is refused unless opt->resume, and always while another process works in it. */
 duet_status dt_run_open(const duet_train_options *opt, const dt_recipe *r, dt_run *run, duet_err *err);
 void dt_run_close(dt_run *run);
 /* Writes recipe.yaml; `head`: lines that become comments. */
