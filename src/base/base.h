@@ -26,6 +26,11 @@ duet_status dt_fail(duet_err *err, duet_status st, const char *fmt, ...) DT_PRIN
 /* Puts "prefix: " before what err already says; keeps st. */
 duet_status dt_fail_in(duet_err *err, duet_status st, const char *fmt, ...) DT_PRINTF(3, 4);
 
+#ifdef __clang_analyzer__ /* it sees one file at a time: tell it that the status given is the status returned */
+#define dt_fail(err, st, ...) (dt_fail(err, st, __VA_ARGS__), (st))
+#define dt_fail_in(err, st, ...) (dt_fail_in(err, st, __VA_ARGS__), (st))
+#endif
+
 /* ---- checked sizes (size.c) ---- */
 
 bool dt_mul_size(size_t a, size_t b, size_t *out); /* false on overflow; *out untouched then */

@@ -21,6 +21,11 @@ const char *duet_status_name(duet_status st) {
     return "unknown";
 }
 
+#ifdef __clang_analyzer__
+#undef dt_fail
+#undef dt_fail_in
+#endif
+
 duet_status dt_fail(duet_err *err, duet_status st, const char *fmt, ...) {
     if (err) {
         va_list ap;
