@@ -35,7 +35,7 @@ bool dt_buf_add(dt_buf *b, const void *p, size_t n) {
     if (!dt_buf_reserve(b, n)) return false;
     if (n) memcpy(b->data + b->len, p, n);
     b->len += n;
-    b->data[b->len] = 0;
+    b->data[b->len] = 0; /* reserved. NOLINT(clang-analyzer-core.NullDereference) */
     return true;
 }
 

