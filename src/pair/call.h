@@ -4,6 +4,7 @@
 
 #include "backend/interface.h"
 #include "duet/pair.h"
+#include "pair/frame.h"
 #include "text/template.h"
 
 /* One model of the pair. */
@@ -65,11 +66,7 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
 void dt_turn_clear(dt_turn *t);
 size_t dt_turn_spoken(const dt_turn *t); /* sampled tokens without the EOS that ended them */
 
-/* Text of ids, whole characters only: an incomplete last one is dropped. *out is owned. */
-duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out,
-                         size_t *n_out, duet_err *err);
 duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_out, duet_err *err);
-void dt_pair_trim(const char **text, size_t *n); /* white space at both ends */
 
 /* ---- stream.c ---- */
 

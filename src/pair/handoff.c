@@ -26,103 +26,49 @@ static duet_status translate(const duet_pair *p, dt_pair_call *c, duet_err *err)
     return st;
 }
 
-/* Tokens kept free for the answer: its budget, or a quarter of what the question leaves, whichever is less. */
-static int answer_room(const duet_pair_request *r, int left) {
-    int most = left / 4 > 1 ? left / 4 : 1;
-    return r->answer_budget > 0 && r->answer_budget < most ? r->answer_budget : most;
-}
-
 /* prompt: the question's tokens; the signal follows, as much of it as fits. */
 static duet_status frame(const duet_pair *p, dt_pair_call *c, duet_ids *prompt, duet_err *err) {
     duet_pair_request *r = c->r;
-    int ctx = duet_backend_ctx(p->m.b);
-    size_t question = prompt->n, n = r->n_signal_ids, keep = n, from = 0;
+    dt_frame_limit limit = {.ctx = duet_backend_ctx(p->m.b), .answer = r->answer_budget};
+    size_t from = 0, kept = 0;
 
-    duet_status st = dt_tmpl_think(&p->m.tmpl, p->m.tok, NULL, 0, prompt, err);
+    duet_status st = dt_frame_think(&p->m.tmpl, p->m.tok, r->signal_ids, r->n_signal_ids, p->keep, &limit, prompt, &from,
+                                    &kept, err);
     if (st) {
         return st;
     }
-    if (prompt->n >= (size_t)ctx) {
-        return dt_fail(err, DUET_E_RANGE, "the question takes %zu tokens (%zu with its framing), m's context is %d",
-                       question, prompt->n, ctx);
-    }
-    size_t room = (size_t)(ctx - answer_room(r, ctx - (int)prompt->n));
-    if (room < prompt->n) {
-        room = prompt->n;
-    }
-    while (n > 0) {
-        from = p->keep == DUET_KEEP_TAIL ? n - keep : p->keep == DUET_KEEP_MIDDLE ? (n - keep) / 2 : 0;
-        prompt->n = question;
-        st = dt_tmpl_think(&p->m.tmpl, p->m.tok, r->signal_ids + from, keep, prompt, err);
-        if (st) {
-            return st;
-        }
-        if (prompt->n <= room || keep == 0) {
-            break;
-        }
-        size_t excess = prompt->n - room;
-        keep = keep > excess ? keep - excess : 0;
-    }
-    r->signal_cut = keep < n;
-    return r->signal_cut ? dt_pair_copy(r->signal_ids + from, keep, &r->signal_ids, &r->n_signal_ids, err) : DUET_OK;
+    r->signal_cut = kept < r->n_signal_ids;
+    return r->signal_cut ? dt_pair_copy(r->signal_ids + from, kept, &r->signal_ids, &r->n_signal_ids, err) : DUET_OK;
 }
 
-/* Compat: the reference's extraction on M's whole text, its framing without turn tokens, its cut on the left.
- * [duet-algorithm sections 1 and 2, "Ref"] */
+/* Compat: the reference's extraction on M's whole text, a broken last character replaced as there. */
 static duet_status frame_raw(const duet_pair *p, dt_pair_call *c, duet_ids *prompt, duet_err *err) {
     duet_pair_request *r = c->r;
-    char *whole = NULL;
-    size_t n_whole = 0, n = 0;
-    const char *signal = NULL;
-    dt_buf text = {0};
+    dt_frame_limit limit = {.ctx = duet_backend_ctx(p->m.b), .answer = r->answer_budget};
+    bool given = r->signal != NULL;
+    duet_text whole = {0};
     duet_ids ids = {0};
 
-    bool given = r->signal != NULL;
-    const int32_t *said = given ? r->signal : c->M.gen.ids;
-    duet_status st =
-        dt_pair_text(given ? p->m.tok : p->M.tok, said, given ? r->n_signal : c->M.gen.n, true, &whole, &n_whole, err);
+    duet_status st = duet_tokenizer_decode(given ? p->m.tok : p->M.tok, given ? r->signal : c->M.gen.ids,
+                                           given ? r->n_signal : c->M.gen.n, true, &whole, err);
     if (st) {
-        goto done;
+        return st;
     }
-    signal = whole;
-    n = n_whole;
+    const char *signal = whole.data;
+    size_t n = whole.n;
     if (!given) {
-        dt_signal_extract_text(whole, n_whole, &signal, &n);
+        dt_signal_extract_text(whole.data, whole.n, &signal, &n);
     }
-    dt_buf_adds(&text, "user\n");
-    dt_buf_add(&text, r->question, r->n_question);
-    dt_buf_adds(&text, p->instruction ? p->instruction : "");
-    dt_buf_adds(&text, "\nassistant\n<think>\n");
-    dt_buf_add(&text, signal, n);
-    dt_buf_adds(&text, "\n</think>");
-    if (text.failed) {
-        st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for a prompt of %zu bytes", r->n_question + n);
-        goto done;
+    st = dt_frame_raw(p->m.tok, r->question, r->n_question, p->instruction, signal, n, &limit, prompt, &r->signal_cut,
+                      err);
+    if (!st) {
+        st = duet_tokenizer_encode(p->m.tok, signal, n, 0, &ids, err); /* tags in it are tags, as m reads them */
     }
-    prompt->n = 0;
-    st = duet_tokenizer_encode(p->m.tok, text.data, text.len, 0, prompt, err);
-    if (st) {
-        goto done;
+    if (!st) {
+        st = dt_pair_copy(ids.v, ids.n, &r->signal_ids, &r->n_signal_ids, err);
     }
-    st = duet_tokenizer_encode(p->m.tok, signal, n, DUET_ENC_PLAIN, &ids, err);
-    if (st) {
-        goto done;
-    }
-    st = dt_pair_copy(ids.v, ids.n, &r->signal_ids, &r->n_signal_ids, err);
-    int ctx = duet_backend_ctx(p->m.b);
-    size_t room = (size_t)(ctx - answer_room(r, ctx));
-    if (prompt->n > room) {
-        size_t cut = prompt->n - room;
-        for (size_t i = 0; i < room; i++) {
-            prompt->v[i] = prompt->v[i + cut];
-        }
-        prompt->n = room;
-        r->signal_cut = true;
-    }
-done:
     duet_ids_free(&ids);
-    dt_buf_clear(&text);
-    free(whole);
+    duet_text_free(&whole);
     return st;
 }
 

@@ -30,12 +30,13 @@ duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err
     return st ? st : dt_stream_init(&c->M.stream, r, &p->M, 0, err);
 }
 
-/* Position of the closing tag from `from` on; n = none. */
-static size_t find_close(const dt_side *side, const int32_t *ids, size_t from, size_t n) {
-    while (from < n && ids[from] != side->tmpl.think_close) {
-        from++;
+static bool has_close(const dt_side *side, const int32_t *ids, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] == side->tmpl.think_close) {
+            return true;
+        }
     }
-    return from;
+    return false;
 }
 
 static duet_signal_status public_status(dt_signal_status s) {
@@ -61,10 +62,9 @@ static duet_status take_signal(const duet_pair *p, dt_pair_call *c, const int32_
 /* Mode M: thought and answer are one generation. */
 static duet_status split(const duet_pair *p, dt_pair_call *c, dt_signal_span s, duet_err *err) {
     const dt_turn *t = &c->M;
-    size_t n = dt_turn_spoken(t), close = find_close(&p->M, t->gen.ids, s.end, n);
-    size_t from = close < n ? close + 1 : n;
-    if (close == n && s.status == DT_SIGNAL_UNTAGGED) { /* it answered without a thought */
-        from = s.end = s.begin = 0;
+    size_t n = dt_turn_spoken(t), from = dt_frame_answer(&p->M.tmpl, t->gen.ids, n, s);
+    if (s.status == DT_SIGNAL_UNTAGGED) { /* it answered without a thought */
+        s.end = s.begin;
     }
     c->r->answer_cut = !t->ask || t->gen.stop == DUET_STOP_LENGTH;
     duet_status st = take_signal(p, c, t->gen.ids + s.begin, s.end - s.begin, err);
@@ -96,7 +96,7 @@ duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     if (r->mode == DUET_MODE_M) {
         return split(p, c, s, err);
     }
-    if (find_close(&p->M, t->gen.ids, 0, n) < n) {
+    if (has_close(&p->M, t->gen.ids, n)) {
         r->handoff = s.status == DT_SIGNAL_EMPTY ? DUET_HANDOFF_EMPTY : DUET_HANDOFF_END;
     } else {
         r->handoff = t->ask && t->gen.stop == DUET_STOP_EOS ? DUET_HANDOFF_EOS : DUET_HANDOFF_BUDGET;

@@ -1,4 +1,4 @@
-/* One model's turn: the question as a prompt, all turns of a stage as one backend call, ids as text. */
+/* One model's turn: the question as a prompt, all turns of a stage as one backend call. */
 #include "pair/call.h"
 
 #include <stdlib.h>
@@ -85,31 +85,6 @@ size_t dt_turn_spoken(const dt_turn *t) {
     return t->gen.n - (t->gen.n > 0 && t->gen.stop == DUET_STOP_EOS);
 }
 
-duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **out,
-                         size_t *n_out, duet_err *err) {
-    duet_decoder *d = NULL;
-    dt_buf text = {0};
-    duet_status st = duet_decoder_create(t, skip_special, &d, err);
-
-    for (size_t i = 0; i < n && !st; i++) { /* never flushed: what does not end a character is dropped */
-        const char *piece = NULL;
-        size_t len = 0;
-        st = duet_decoder_push(d, ids[i], &piece, &len, err);
-        dt_buf_add(&text, piece ? piece : "", st ? 0 : len);
-    }
-    dt_buf_adds(&text, "");
-    if (!st && (text.failed || !text.data)) {
-        st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for the text of %zu tokens", n);
-    }
-    if (!st) {
-        *n_out = text.len;
-        *out = dt_buf_take(&text);
-    }
-    dt_buf_clear(&text);
-    duet_decoder_destroy(d);
-    return st;
-}
-
 duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_out, duet_err *err) {
     int32_t *copy = dt_calloc(n ? n : 1, sizeof *copy);
     if (!copy) {
@@ -122,15 +97,4 @@ duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_
     *out = copy;
     *n_out = n;
     return DUET_OK;
-}
-
-void dt_pair_trim(const char **text, size_t *n) {
-    static const char space[] = " \t\n\r\v\f";
-    while (*n > 0 && strchr(space, (*text)[0]) && (*text)[0]) {
-        (*text)++;
-        (*n)--;
-    }
-    while (*n > 0 && strchr(space, (*text)[*n - 1]) && (*text)[*n - 1]) {
-        (*n)--;
-    }
 }

@@ -2,8 +2,8 @@
 #include "train/data.h"
 
 #include "format/jsonl.h"
+#include "pair/frame.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,17 +172,13 @@ duet_status dt_words_add(const dt_words *w, const char *text, duet_ids *out, due
 }
 
 duet_status dt_words_text(const dt_words *w, const int32_t *ids, size_t n, char **out, duet_err *err) {
-    duet_text t = {0};
+    size_t len = 0;
     *out = NULL;
-    duet_status st = duet_tokenizer_decode(w->tok, ids, n, true, &t, err);
+    duet_status st = dt_pair_text(w->tok, ids, n, true, out, &len, err);
     if (st) return st;
-    size_t begin = 0, end = t.n;
-    while (begin < end && isspace((unsigned char)t.data[begin]))
-        begin++;
-    while (end > begin && isspace((unsigned char)t.data[end - 1]))
-        end--;
-    *out = dt_calloc(end - begin + 1, 1);
-    if (*out) memcpy(*out, t.data + begin, end - begin);
-    duet_text_free(&t);
-    return *out ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "no memory for a text");
+    const char *text = *out;
+    dt_pair_trim(&text, &len);
+    memmove(*out, text, len);
+    (*out)[len] = 0;
+    return DUET_OK;
 }

@@ -40,7 +40,8 @@ void dt_words_close(dt_words *w);
 duet_status dt_words_prompt(const dt_words *w, const char *question, const char *instruction, duet_ids *out, duet_err *err);
 /* Appends text as plain tokens. */
 duet_status dt_words_add(const dt_words *w, const char *text, duet_ids *out, duet_err *err);
-/* Text of sampled tokens, special ones left out, white space at both ends trimmed. Owned (free). */
+/* Text of sampled tokens as the pair reads an answer: special ones left out, whole characters, white space at both ends
+ * trimmed. Owned (free). */
 duet_status dt_words_text(const dt_words *w, const int32_t *ids, size_t n, char **out, duet_err *err);
 bool dt_ids_append(duet_ids *a, const int32_t *v, size_t n);
 

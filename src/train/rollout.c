@@ -1,6 +1,8 @@
 /* The two stages, many at a time: M's samples are read into signals, m answers them, everything is graded. */
 #include "train/rollout.h"
 
+#include "pair/frame.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,7 +95,7 @@ static duet_status ask(const dt_rollout_spec *s, const dt_player *p, uint64_t wh
     for (size_t i = 0; i < n_prompts; i++) {
         req[i] = (duet_gen_request){.prompt = prompt[i].v, .n_prompt = prompt[i].n, .n = p->samples, .max_tokens = p->response_max,
                                     .sampling = p->sampling, .key = (key + i) * (uint64_t)p->samples, .stop_ids = stop,
-                                    .n_stop = n_stop, .out = gen + i * (size_t)p->samples};
+                                    .n_stop = n_stop, .eos_ids = p->eos, .n_eos = p->n_eos, .out = gen + i * (size_t)p->samples};
         req[i].sampling.seed = seed_for(s->seed, who);
     }
     st = duet_engine_generate(p->engine, req, n_prompts, s->cancel, err);
@@ -144,16 +146,6 @@ static duet_status signal_from_text(const dt_rollout_spec *s, dt_sample *to, con
     return st;
 }
 
-static size_t whole_characters(const char *p, size_t n) { /* without an incomplete last character */
-    size_t i = n;
-    while (i > 0 && n - i < 3 && ((unsigned char)p[i - 1] & 0xC0) == 0x80)
-        i--;
-    if (i == 0) return n;
-    unsigned char c = (unsigned char)p[i - 1];
-    size_t need = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
-    return n - (i - 1) < need ? i - 1 : n;
-}
-
 /* Finds the signal in what M sampled. */
 static duet_status read_signal(const dt_rollout_spec *s, dt_sample *M, duet_err *err) {
     const int32_t *said = M->ids + M->first;
@@ -175,8 +167,11 @@ static duet_status read_signal(const dt_rollout_spec *s, dt_sample *M, duet_err 
     } else if (s->same_tokens) {
         st = copy_ids(said + span.begin, span.end - span.begin, M, err);
     } else {
-        st = duet_tokenizer_decode(s->M.words->tok, said + span.begin, span.end - span.begin, true, &t, err);
-        if (!st) st = signal_from_text(s, M, t.data, whole_characters(t.data, t.n), DUET_ENC_PLAIN, err);
+        char *text = NULL;
+        size_t n = 0;
+        st = dt_pair_text(s->M.words->tok, said + span.begin, span.end - span.begin, false, &text, &n, err);
+        if (!st) st = signal_from_text(s, M, text, n, DUET_ENC_PLAIN, err);
+        free(text);
     }
     duet_text_free(&t);
     return st;
@@ -184,16 +179,10 @@ static duet_status read_signal(const dt_rollout_spec *s, dt_sample *M, duet_err 
 
 /* What stands behind the end of thinking, as far as M answered itself. */
 static duet_status read_own_answer(const dt_rollout_spec *s, dt_sample *M, duet_err *err) {
-    const dt_tmpl *tmpl = &s->M.words->tmpl;
+    const dt_words *w = s->M.words;
     const int32_t *said = M->ids + M->first;
-    size_t n = spoken(M), from = n;
-    if (M->status == DT_SIGNAL_UNTAGGED) from = 0;
-    for (size_t i = 0; i < n; i++)
-        if (said[i] == tmpl->think_close) {
-            from = i + 1;
-            break;
-        }
-    return dt_words_text(s->M.words, said + from, n - from, &M->text, err);
+    size_t n = spoken(M), from = dt_frame_answer(&w->tmpl, said, n, dt_tmpl_signal(&w->tmpl, w->tok, said, n));
+    return dt_words_text(w, said + from, n - from, &M->text, err);
 }
 
 static duet_status stage1(const dt_rollout_spec *s, dt_rollout *o, duet_err *err) {
@@ -229,56 +218,33 @@ static duet_status take_given(const dt_rollout_spec *s, dt_rollout *o, duet_err 
 
 /* ---- stage 2 ---- */
 
-static size_t prompt_room(const dt_player *p) {
-    int ctx = duet_engine_ctx(p->engine), keep = p->response_max < ctx / 4 ? p->response_max : ctx / 4;
-    int room = ctx - keep;
-    return (size_t)(p->prompt_max > 0 && p->prompt_max < room ? p->prompt_max : room);
-}
-
 /* The reference's raw text, its beginning cut where it is too long. */
-static duet_status raw_prompt(const dt_rollout_spec *s, const dt_player *m, const char *question, const dt_sample *sig, duet_ids *out, bool *cut,
-                              duet_err *err) {
-    dt_buf b = {0};
+static duet_status raw_prompt(const dt_rollout_spec *s, const dt_player *m, const char *question, const dt_sample *sig, const dt_frame_limit *limit,
+                              duet_ids *out, bool *cut, duet_err *err) {
     duet_text t = {0};
-    duet_status st = DUET_OK;
-    dt_buf_addf(&b, "user\n%s%s\nassistant\n<think>\n", question, s->r->data.instruction);
-    if (sig->signal_text) {
-        dt_buf_adds(&b, sig->signal_text);
-    } else {
-        st = duet_tokenizer_decode(m->words->tok, sig->signal, sig->n_signal, true, &t, err);
-        if (!st) dt_buf_add(&b, t.data, t.n);
-    }
-    dt_buf_adds(&b, "\n</think>");
-    if (!st && b.failed) st = dt_fail(err, DUET_E_NOMEM, "rollout: no memory for a prompt");
-    if (!st) st = duet_tokenizer_encode(m->words->tok, b.data, b.len, 0, out, err);
-    size_t room = prompt_room(m);
-    if (!st && out->n > room) {
-        memmove(out->v, out->v + out->n - room, room * sizeof *out->v);
-        out->n = room;
-        *cut = true;
-    }
-    dt_buf_clear(&b);
+    const char *text = sig->signal_text;
+    duet_status st = text ? DUET_OK : duet_tokenizer_decode(m->words->tok, sig->signal, sig->n_signal, true, &t, err);
+    if (!text) text = t.data;
+    if (!st) st = dt_frame_raw(m->words->tok, question, strlen(question), s->r->data.instruction, text, strlen(text), limit, out, cut, err);
     duet_text_free(&t);
     return st;
 }
 
-duet_status dt_guided_prompt(const dt_rollout_spec *s, const dt_player *m, const char *question, const dt_sample *sig, duet_ids *out, bool *cut,
-                             duet_err *err) {
+/* m's prompt around a signal (NULL: none). A signal too long for m is shortened here to what m reads. */
+static duet_status guided_prompt(const dt_rollout_spec *s, const dt_player *m, const char *question, dt_sample *sig, duet_ids *out, bool *cut,
+                                 duet_err *err) {
+    dt_frame_limit limit = {.ctx = duet_engine_ctx(m->engine), .answer = m->response_max, .prompt_max = (size_t)m->prompt_max};
+    size_t n = sig ? sig->n_signal : 0, from = 0, kept = 0;
     *cut = false;
-    if (sig && s->r->handoff == DT_LAYOUT_RAW) return raw_prompt(s, m, question, sig, out, cut, err);
-    size_t n = sig ? sig->n_signal : 0, keep = n, room = prompt_room(m);
+    if (sig && s->r->handoff == DT_LAYOUT_RAW) return raw_prompt(s, m, question, sig, &limit, out, cut, err);
     duet_status st = dt_words_prompt(m->words, question, s->r->data.instruction, out, err);
-    size_t n_question = out->n;
-    while (!st) { /* the question stays whole; the signal gives way */
-        size_t from = s->r->signal.keep == 0 ? n - keep : s->r->signal.keep == 1 ? 0 : (n - keep) / 2;
-        out->n = n_question;
-        st = dt_tmpl_think(&m->words->tmpl, m->words->tok, n ? sig->signal + from : NULL, keep, out, err);
-        if (st || out->n <= room || keep == 0) break;
-        size_t excess = out->n - room;
-        keep = keep > excess ? keep - excess : 0;
-        *cut = true;
-    }
-    return st;
+    if (!st)
+        st = dt_frame_think(&m->words->tmpl, m->words->tok, sig ? sig->signal : NULL, n, (duet_keep)s->r->signal.keep, &limit, out, &from, &kept, err);
+    if (st || kept == n) return st;
+    memmove(sig->signal, sig->signal + from, kept * sizeof *sig->signal);
+    sig->n_signal = kept;
+    *cut = true;
+    return DUET_OK;
 }
 
 static duet_status read_answers(const dt_player *p, dt_sample *s, size_t n, dt_rollout *o, duet_err *err) {
@@ -298,7 +264,7 @@ static duet_status stage2(const dt_rollout_spec *s, dt_rollout *o, duet_err *err
 
     for (size_t i = 0; i < n && !st; i++) {
         bool cut = false;
-        st = dt_guided_prompt(s, &s->m, o->example[i / (size_t)o->n].question, &o->M[i], &prompt[i], &cut, err);
+        st = guided_prompt(s, &s->m, o->example[i / (size_t)o->n].question, &o->M[i], &prompt[i], &cut, err);
         o->n_signal_cut += cut;
     }
     if (!st) st = ask(s, &s->m, SEED_m, s->key * (uint64_t)o->n, prompt, n, NULL, 0, o->m, err);
@@ -316,7 +282,7 @@ static duet_status baseline(const dt_rollout_spec *s, dt_rollout *o, duet_err *e
     for (size_t i = 0; i < n && !st; i++) {
         bool cut = false;
         size_t q = o->base_shared ? i : i / (size_t)o->n;
-        st = dt_guided_prompt(s, &s->base, o->example[q].question, NULL, &prompt[i], &cut, err);
+        st = guided_prompt(s, &s->base, o->example[q].question, NULL, &prompt[i], &cut, err);
     }
     if (!st) st = ask(s, &s->base, SEED_BASE, s->key * (uint64_t)(o->base_shared ? 1 : o->n), prompt, n, NULL, 0, o->base, err);
     if (!st) st = read_answers(&s->base, o->base, n * (size_t)o->k0, o, err);

@@ -3,6 +3,7 @@
 #ifndef DT_ROLLOUT_H
 #define DT_ROLLOUT_H
 
+#include "backend/interface.h"
 #include "duet/engine.h"
 #include "train/data.h"
 #include "train/trainee.h"
@@ -15,6 +16,8 @@ typedef struct dt_player {
     int samples;            /* of a prompt */
     int response_max;       /* tokens sampled at most */
     int prompt_max;         /* tokens of a prompt at most; 0 = what the context leaves */
+    int32_t eos[DT_BACKEND_MAX_EOS]; /* what ends a turn: as in a pair, the model's own and its template's */
+    size_t n_eos;
 } dt_player;
 
 /* One sampled response. Owned by the rollout. */
@@ -65,9 +68,5 @@ size_t dt_rollout_n_signals(const dt_rollout *o);
 double dt_rollout_r_Mm(const dt_rollout *o, size_t signal); /* mean grade with the signal; without m: M's own grade */
 double dt_rollout_r_m(const dt_rollout *o, size_t signal);  /* mean grade of m alone; 0 without a baseline */
 int dt_sample_len(const dt_sample *s);                      /* L: all tokens sampled */
-
-/* m's prompt around a signal: template layout, or the reference's raw one (text). */
-duet_status dt_guided_prompt(const dt_rollout_spec *s, const dt_player *m, const char *question, const dt_sample *signal, duet_ids *out,
-                             bool *cut, duet_err *err);
 
 #endif

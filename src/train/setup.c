@@ -68,9 +68,22 @@ duet_status dt_side_save(const dt_side *s, const char *dir, const char *name, du
     return st;
 }
 
+static void add_eos(dt_player *p, int32_t id) {
+    for (size_t i = 0; i < p->n_eos; i++)
+        if (p->eos[i] == id) return;
+    if (p->n_eos < DT_BACKEND_MAX_EOS) p->eos[p->n_eos++] = id;
+}
+
 dt_player dt_side_player(const dt_side *s, int samples, int response_max, double temperature) {
-    return (dt_player){.engine = s->engine, .words = &s->words, .samples = samples, .response_max = response_max,
-                       .sampling = {.temperature = temperature, .top_p = 1}};
+    const duet_model *m = s->model;
+    dt_player p = {.engine = s->engine, .words = &s->words, .samples = samples, .response_max = response_max,
+                   .sampling = {.temperature = temperature, .top_p = 1}};
+    add_eos(&p, dt_tmpl_end(&s->words.tmpl)); /* a base model's config may name only its end of text */
+    for (int i = 0; i < m->gen.n_eos; i++)
+        add_eos(&p, m->gen.eos_ids[i]);
+    for (int i = 0; m->gen.n_eos <= 0 && i < m->cfg.n_eos; i++)
+        add_eos(&p, m->cfg.eos_ids[i]);
+    return p;
 }
 
 size_t dt_side_train_bytes(const dt_side *s, const dt_recipe *r, bool recompute) {
