@@ -177,11 +177,12 @@ static duet_status read_signal(const dt_rollout_spec *s, dt_sample *M, duet_err 
     return st;
 }
 
-/* What stands behind the end of thinking, as far as M answered itself. */
+/* What stands behind the end of thinking, as far as M answered itself; compat: all that it said. */
 static duet_status read_own_answer(const dt_rollout_spec *s, dt_sample *M, duet_err *err) {
     const dt_words *w = s->M.words;
     const int32_t *said = M->ids + M->first;
-    size_t n = spoken(M), from = dt_frame_answer(&w->tmpl, said, n, dt_tmpl_signal(&w->tmpl, w->tok, said, n));
+    size_t n = spoken(M), from = 0;
+    if (s->r->signal.extract == DT_EXTRACT_IDS) from = dt_frame_answer(&w->tmpl, said, n, dt_tmpl_signal(&w->tmpl, w->tok, said, n));
     return dt_words_text(w, said + from, n - from, &M->text, err);
 }
 

@@ -317,6 +317,29 @@ static void M_alone_reads_as_the_pair(void **state) {
     }
 }
 
+/* Compat: the reference grades all that M said, the thought too. */
+static void M_alone_is_graded_on_its_whole_text(void **state) {
+    duo d = open_duo("M", "m", (duet_engine_options){.n_threads = 1}, (duet_engine_options){.n_threads = 1},
+                     "m.enable=false M.samples=1 M.response_max=60 signal.extract=text");
+    size_t n_tags = 0;
+    (void)state;
+    set_spec(&d, 1, 0);
+    dt_rollout o = roll(&d, 20);
+    for (size_t i = 0; i < 20; i++) {
+        const dt_sample *M = &o.M[i];
+        duet_text whole = {0};
+        assert_int_equal(duet_tokenizer_decode(d.M.words.tok, M->ids + M->first, (size_t)dt_sample_len(M), true, &whole, NULL), DUET_OK);
+        while (whole.n && strchr(" \n", whole.data[whole.n - 1]))
+            whole.data[--whole.n] = 0;
+        assert_string_equal(M->text, whole.data + strspn(whole.data, " \n"));
+        n_tags += strstr(M->text, "</think>") != NULL;
+        duet_text_free(&whole);
+    }
+    assert_true(n_tags > 0);
+    dt_rollout_clear(&o);
+    close_duo(&d);
+}
+
 /* ---- stage 1 and what m gets of it ---- */
 
 static size_t find(const int32_t *ids, size_t n, int32_t id) {
@@ -741,6 +764,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollouts_read_as_the_pair),
         cmocka_unit_test(M_alone_reads_as_the_pair),
+        cmocka_unit_test(M_alone_is_graded_on_its_whole_text),
         cmocka_unit_test(signals_end_at_the_tag_and_travel_as_ids),
         cmocka_unit_test(no_signal_is_the_empty_signal),
         cmocka_unit_test(prompts_are_computed_once),
