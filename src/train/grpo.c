@@ -50,6 +50,7 @@ static dt_rollout_spec spec_of(const rl *t, bool greedy) {
     dt_rollout_spec s = {.r = r, .use_m = r->m.enable, .to_eos = r->signal.stop == DT_STOP_AT_EOS, .cancel = t->run.opt->cancel};
     s.seed = (uint64_t)(greedy ? r->eval.seed : r->seed);
     s.M = player_of(&t->M, &r->M, greedy ? 1 : (int)r->M.samples, greedy);
+    if (greedy && r->eval.max_tokens) s.M.response_max = (int)r->eval.max_tokens;
     if (!r->m.enable) return s;
     s.m = player_of(&t->m, &r->m, greedy ? 1 : (int)r->m.samples, greedy);
     if (!greedy) s.base = player_of(&t->m, &r->m, (int)(r->baseline.samples ? r->baseline.samples : r->m.samples), false);

@@ -122,7 +122,7 @@ const dt_recipe_key dt_recipe_keys[] = {
     TEXT("eval.knobs", BOTH, eval.knobs, "", "settings of the task there; empty = data.knobs"),
     TEXT("eval.file", BOTH, eval.file, "", "JSON lines of held-out questions"),
     INT("eval.seed", BOTH, eval.seed, "1000", 0, BIG, "of the held-out questions"),
-    INT("eval.max_tokens", BOTH, eval.max_tokens, "512", 1, BIG, "tokens sampled at most (M)"),
+    INT("eval.max_tokens", BOTH, eval.max_tokens, "0", 0, BIG, "tokens sampled at most (M); 0 = 512, joint: M.response_max"),
     INT("log.every", BOTH, log.every, "10", 1, BIG, "steps between lines of metrics.jsonl"),
     INT("log.samples", BOTH, log.samples, "2", 0, BIG, "samples written to samples.jsonl each time"),
 };

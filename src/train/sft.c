@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define LOSS_DECAY 0.95 /* of the loss shown in the live line */
+#define EVAL_TOKENS 512 /* sampled at most, unless eval.max_tokens says otherwise */
 
 typedef struct sft {
     dt_recipe *r;
@@ -107,7 +108,7 @@ static duet_status add_example(sft *t, const duet_example *e, const dt_sample *w
 static dt_rollout_spec spec_of(const sft *t, bool greedy, uint64_t seed) {
     const dt_recipe *r = t->r;
     bool is_M = r->data.role == DT_ROLE_M;
-    dt_player self = dt_side_player(&t->side, 1, (int)r->eval.max_tokens, 0);
+    dt_player self = dt_side_player(&t->side, 1, r->eval.max_tokens ? (int)r->eval.max_tokens : EVAL_TOKENS, 0);
     dt_rollout_spec s = {.r = r, .M = self, .m = self, .base = self, .use_m = !is_M, .same_tokens = true, .given_signals = !is_M, .seed = seed,
                          .cancel = t->run.opt->cancel};
     if (t->writer.model) {
