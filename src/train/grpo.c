@@ -238,11 +238,16 @@ static double share_with(const dt_rollout *o, dt_signal_status status) {
     return (double)k / (double)n;
 }
 
-static double mean_prompt(const dt_rollout *o) {
-    double sum = 0;
-    for (size_t q = 0; q < o->n_questions; q++)
-        sum += o->M[q * (size_t)o->n].first;
-    return sum / (double)o->n_questions;
+static range prompt_range(const dt_rollout *o) {
+    double first = o->M[0].first;
+    range g = {0, first, first};
+    for (size_t q = 0; q < o->n_questions; q++) {
+        double n = o->M[q * (size_t)o->n].first;
+        g.mean += n / (double)o->n_questions;
+        g.max = fmax(g.max, n);
+        g.min = fmin(g.min, n);
+    }
+    return g;
 }
 
 #define TELL_POLICY(m, p, s)                                                                                                                  \
@@ -268,7 +273,7 @@ static double mean_prompt(const dt_rollout *o) {
 /* Values of one step; lambda is the one its rewards were made with. */
 static void tell(const rl *t, const dt_rollout *o, const dt_verdict *v, double lambda, const dt_policy_stats *pM, const dt_policy_stats *pm,
                  dt_metrics *m) {
-    range len = range_of(v->len, v->n_M);
+    range len = range_of(v->len, v->n_M), adv_M = range_of(v->adv_M, v->n_M), prompt = prompt_range(o);
     dt_metric(m, "key_metrics/r_Mm", v->accuracy);
     dt_metric(m, "key_metrics/r_m", v->alone);
     dt_metric(m, "key_metrics/response_length", v->mean_len);
@@ -281,15 +286,19 @@ static void tell(const rl *t, const dt_rollout *o, const dt_verdict *v, double l
     }
     TELL_RANGE(m, "critic/score", range_of(v->r_Mm, v->n_M));
     TELL_RANGE(m, "critic/rewards", range_of(v->reward, v->n_M));
-    TELL_RANGE(m, "critic/advantages", range_of(v->adv_M, v->n_M));
+    TELL_RANGE(m, "critic/advantages", adv_M);
+    TELL_RANGE(m, "critic/returns", adv_M); /* one and the same without a critic */
     TELL_RANGE(m, "response_length", len);
     dt_metric(m, "response_length/clip_ratio", share_of(o->M, v->n_M, DUET_STOP_LENGTH));
-    dt_metric(m, "prompt_length/mean", mean_prompt(o));
+    TELL_RANGE(m, "prompt_length", prompt);
     dt_metric(m, "train/zero_spread_M", v->zero_M);
     if (o->m) {
         if (pm->updates || pm->skipped) TELL_POLICY(m, "translator", pm);
-        TELL_RANGE(m, "translator/score", range_of(v->score_m, v->n_m));
-        TELL_RANGE(m, "translator/advantages", range_of(v->adv_m, v->n_m));
+        range score = range_of(v->score_m, v->n_m), adv = range_of(v->adv_m, v->n_m);
+        TELL_RANGE(m, "translator/score", score);
+        TELL_RANGE(m, "translator/rewards", score); /* no price, no KL */
+        TELL_RANGE(m, "translator/advantages", adv);
+        TELL_RANGE(m, "translator/returns", adv);
         dt_metric(m, "translator/response_length", (double)o->m_tokens / (double)(v->n_m + (o->base ? o->n_questions * (size_t)o->k0 * (size_t)(o->base_shared ? 1 : o->n) : 0)));
         dt_metric(m, "translator/clip_ratio", share_of(o->m, v->n_m, DUET_STOP_LENGTH));
         dt_metric(m, "train/zero_spread_m", v->zero_m);

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <unistd.h>
 
-enum { MAX_LINES = 16, MAX_OVER = 14 };
+enum { MAX_LINES = 32, MAX_OVER = 14 };
 
 static char on_disk[] = "/tmp/duet-joint-XXXXXX", in_memory[] = "/dev/shm/duet-joint-XXXXXX";
 static const char *root = NULL; /* in memory where possible: a run flushes every file it writes */
@@ -35,8 +35,8 @@ static const char joint[] = "seed: 5\n"
 /* What a run leaves behind. */
 typedef struct outcome {
     char M[65], m[65]; /* hashes of the final weights; "" = there is no such model */
-    json_t *line[MAX_LINES];
-    size_t n, n_alarms;
+    json_t *line[MAX_LINES], *sample[MAX_LINES];
+    size_t n, n_samples, n_alarms;
     duet_status st;
 } outcome;
 
@@ -79,24 +79,28 @@ static void weights_of(const char *run, const char *side, char out[65]) {
     duet_model_close(m);
 }
 
-static void read_lines(const char *run, outcome *o) {
+static size_t read_lines(const char *run, const char *file, json_t *to[MAX_LINES]) {
     char path[512];
     dt_jsonl *in = NULL;
     json_t *line = NULL;
     duet_err err = {{0}};
-    path_in(path, sizeof path, run, "metrics.jsonl");
+    size_t n = 0;
+    path_in(path, sizeof path, run, file);
     if (dt_jsonl_open(path, &in, &err))
         fail_msg("%s", err.text);
     while (dt_jsonl_next(in, &line, &err) == DUET_OK) {
-        assert_true(o->n < MAX_LINES);
-        o->line[o->n++] = line;
+        assert_true(n < MAX_LINES);
+        to[n++] = line;
     }
     dt_jsonl_close(in);
+    return n;
 }
 
 static void clear(outcome *o) {
     for (size_t i = 0; i < o->n; i++)
         json_decref(o->line[i]);
+    for (size_t i = 0; i < o->n_samples; i++)
+        json_decref(o->sample[i]);
     *o = (outcome){.n = 0};
 }
 
@@ -151,7 +155,8 @@ static outcome run(const char *name, how h, const char *const *over) {
         return o;
     weights_of(name, h.sft ? "model" : "M", o.M);
     weights_of(name, "m", o.m);
-    read_lines(name, &o);
+    o.n = read_lines(name, "metrics.jsonl", o.line);
+    o.n_samples = h.sft ? 0 : read_lines(name, "samples.jsonl", o.sample);
     for (size_t i = 0; i < o.n && !h.sft; i++)
         if (json_integer_value(json_object_get(o.line[i], "step")) > 0)
             assert_true(value(&o, i, "mismatch/max_abs_logprob_diff") == 0.0);
@@ -416,6 +421,83 @@ static void price_of_length(void **state) {
     clear(&o);
 }
 
+/* What a sample's line says adds up to its reward, with the lambda that its step names. */
+static void rewards_add_up(void **state) {
+    (void)state;
+    assert_int_equal(plain.n_samples, 2 * plain.n);
+    for (size_t i = 0; i < plain.n_samples; i++) {
+        const json_t *s = plain.sample[i], *grades = json_object_get(s, "grades");
+        size_t step = (size_t)json_integer_value(json_object_get(s, "step"));
+        double L = json_number_value(json_object_get(s, "L")), r_Mm = json_number_value(json_object_get(s, "r_Mm")),
+               r_m = json_number_value(json_object_get(s, "r_m")), lambda = value(&plain, step - 1, "key_metrics/lambda");
+        assert_int_equal(json_array_size(grades), 2);
+        assert_true(r_Mm == (double)(json_integer_value(json_array_get(grades, 0)) + json_integer_value(json_array_get(grades, 1))) / 2);
+        assert_true(L >= 1 && L <= 40);
+        assert_true(fabs(json_number_value(json_object_get(s, "reward")) - (r_Mm - r_m - lambda * L / 10)) < 1e-12);
+    }
+}
+
+/* The names of duet-algorithm, section 7. */
+static void names_of_the_metrics(void **state) {
+    static const char *const ranges[] = {"critic/score",     "critic/rewards",     "critic/advantages",     "critic/returns", "translator/score",
+                                         "translator/rewards", "translator/advantages", "translator/returns", "response_length", "prompt_length"};
+    static const char *const singles[] = {
+        "key_metrics/r_Mm", "key_metrics/r_m", "key_metrics/response_length", "key_metrics/lambda", "actor/pg_loss", "actor/pg_clipfrac",
+        "actor/pg_clipfrac_lower", "actor/ppo_kl", "actor/grad_norm", "actor/entropy", "actor/lr", "translator/pg_loss",
+        "translator/pg_clipfrac", "translator/pg_clipfrac_lower", "translator/ppo_kl", "translator/grad_norm", "translator/entropy",
+        "translator/lr", "actor/reward_kl_penalty", "actor/reward_kl_penalty_coeff", "response_length/clip_ratio", "translator/clip_ratio",
+        "train/zero_spread_M", "train/zero_spread_m", "signal/closed", "signal/truncated", "signal/untagged", "signal/empty",
+        "mismatch/max_abs_logprob_diff", "timing/step_s"};
+    static const char *const ends[] = {"mean", "max", "min"};
+    (void)state;
+    outcome o = run_with("names", 1, "kl.in_reward=true train.steps=1");
+    for (size_t i = 0; i < DT_COUNT(singles); i++)
+        value(&o, 0, singles[i]);
+    for (size_t i = 0; i < DT_COUNT(ranges); i++) {
+        double x[3];
+        for (int k = 0; k < 3; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s/%s", ranges[i], ends[k]);
+            x[k] = value(&o, 0, name);
+        }
+        assert_true(x[2] <= x[0] + 1e-12 && x[0] <= x[1] + 1e-12);
+    }
+    assert_true(fabs(value(&o, 0, "signal/closed") + value(&o, 0, "signal/truncated") + value(&o, 0, "signal/untagged") +
+                     value(&o, 0, "signal/empty") - 1) < 1e-12);
+    clear(&o);
+}
+
+/* A resumed run goes on with its lambda, or (compat) starts over. */
+static void lambda_of_a_resumed_run(void **state) {
+    static const char *const keys[] = {"resume.lambda=keep", "resume.lambda=drop"};
+    (void)state;
+    for (int drop = 0; drop < 2; drop++) {
+        const char *over[] = {keys[drop], NULL};
+        outcome o = run("again", (how){.threads = 1, .cancel = true}, over);
+        assert_int_equal(o.st, DUET_E_CANCELLED); /* after the first step */
+        o = run("again", (how){.threads = 1, .resume = true}, over);
+        assert_int_equal(o.n, plain.n);
+        assert_true(value(&plain, 1, "key_metrics/lambda") != 0.1);
+        assert_true(value(&o, 1, "key_metrics/lambda") == (drop ? 0.1 : value(&plain, 1, "key_metrics/lambda")));
+        assert_true(!strcmp(o.M, plain.M) == !drop);
+        clear(&o);
+    }
+}
+
+/* Held-out questions have a limit of their own, or M's. */
+static void held_out_limit(void **state) {
+    (void)state;
+    outcome o = run_with("limit", 1, "eval.every=1 eval.n=6 eval.max_tokens=3 train.steps=1");
+    for (size_t i = 0; i < o.n; i++)
+        assert_true(value(&o, i, "eval/M_tokens") <= 3);
+    assert_true(value(&o, o.n - 1, "response_length/max") > 3);
+    clear(&o);
+    o = run_with("limit", 1, "eval.every=1 eval.n=6 M.response_max=4 train.steps=1");
+    for (size_t i = 0; i < o.n; i++)
+        assert_true(value(&o, i, "eval/M_tokens") <= 4);
+    clear(&o);
+}
+
 static void guards(void **state) {
     (void)state;
     outcome o = run_with("floor", 1, "guard.accuracy_floor=1 penalty.bound=1"); /* wants to rise, may not */
@@ -530,6 +612,10 @@ int main(void) {
         cmocka_unit_test(who_is_trained),
         cmocka_unit_test(M_alone),
         cmocka_unit_test(price_of_length),
+        cmocka_unit_test(rewards_add_up),
+        cmocka_unit_test(names_of_the_metrics),
+        cmocka_unit_test(lambda_of_a_resumed_run),
+        cmocka_unit_test(held_out_limit),
         cmocka_unit_test(guards),
         cmocka_unit_test(groups_without_spread),
         cmocka_unit_test(interrupted_evaluation),
