@@ -99,6 +99,16 @@ size_t dt_source_size(const dt_source *s) {
     return s->n_rows;
 }
 
+const duet_example *dt_source_row(const dt_source *s, size_t i) {
+    return &s->row[i];
+}
+
+void dt_source_drop_row(dt_source *s, size_t i) {
+    duet_example_clear(&s->row[i]);
+    memmove(s->row + i, s->row + i + 1, (s->n_rows - i - 1) * sizeof *s->row);
+    s->n_rows--;
+}
+
 static void shuffle(dt_source *s, uint64_t epoch) { /* Fisher and Yates */
     dt_rng r = dt_rng_make(s->seed, epoch);
     for (uint32_t i = 0; i < s->n_rows; i++)

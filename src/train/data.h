@@ -25,6 +25,8 @@ void dt_source_close(dt_source *s);
  * *out: duet_example_clear. */
 duet_status dt_source_example(dt_source *s, uint64_t index, duet_example *out, duet_err *err);
 size_t dt_source_size(const dt_source *s); /* rows of a file; 0 = endless */
+const duet_example *dt_source_row(const dt_source *s, size_t i); /* of the file, in its order; borrowed */
+void dt_source_drop_row(dt_source *s, size_t i);                 /* before the first example is taken */
 
 /* A model's words: tokenizer and turn layout. */
 typedef struct dt_words {

@@ -74,6 +74,56 @@ static void free_examples(duet_example *e, size_t n) {
     free(e);
 }
 
+/* ---- questions too long for M ---- */
+
+/* True where M's prompt would be longer than M.prompt_max or its context allow; says so by the question's id. */
+static duet_status too_long(rl *t, const duet_example *e, size_t number, const char *what, bool *out, duet_err *err) {
+    int64_t most = t->r->M.prompt_max, ctx = duet_engine_ctx(t->M.engine);
+    duet_ids prompt = {0};
+    if (!most || most >= ctx) most = ctx - 1;
+    duet_status st = dt_words_prompt(&t->M.words, e->question, t->r->data.instruction, &prompt, err);
+    *out = !st && prompt.n > (size_t)most;
+    if (*out)
+        dt_run_line(&t->run, "question %s (number %zu) %s: its prompt has %zu tokens, M's may have %lld", e->id ? e->id : "without an id", number, what,
+                    prompt.n, (long long)most);
+    duet_ids_free(&prompt);
+    return st;
+}
+
+/* Rows of a file that are never asked in training. */
+static duet_status drop_long_rows(rl *t, duet_err *err) {
+    duet_status st = DUET_OK;
+    size_t number = 0;
+    for (size_t i = 0; i < dt_source_size(&t->source) && !st; number++) {
+        bool drop = false;
+        st = too_long(t, dt_source_row(&t->source, i), number + 1, "left out", &drop, err);
+        if (drop && dt_source_size(&t->source) == 1)
+            return dt_fail(err, DUET_E_USAGE, "%s: every question is too long for M (M.prompt_max, or its context)", t->r->data.file);
+        if (drop)
+            dt_source_drop_row(&t->source, i);
+        else
+            i++;
+    }
+    return st;
+}
+
+/* Moves the examples that can be asked to the front; the others are cleared. */
+static duet_status sort_out_long(rl *t, duet_example *ex, size_t n, size_t *n_asked, duet_err *err) {
+    duet_status st = DUET_OK;
+    *n_asked = 0;
+    for (size_t i = 0; i < n && !st; i++) {
+        bool drop = false;
+        st = too_long(t, &ex[i], i + 1, "counts as wrong", &drop, err);
+        duet_example e = ex[i];
+        ex[i] = (duet_example){0};
+        if (drop || st)
+            duet_example_clear(&e);
+        else
+            ex[(*n_asked)++] = e;
+    }
+    return st;
+}
+
 static duet_status roll_out(rl *t, dt_rollout *o, duet_err *err) {
     size_t n = (size_t)t->r->train.questions;
     duet_example *ex = NULL;
@@ -382,8 +432,9 @@ done:
 
 /* ---- held-out questions ---- */
 
+/* Answers held-out questions greedily. One that is too long for M counts as wrong. */
 static duet_status evaluate(rl *t, dt_metrics *m, duet_err *err) {
-    size_t n = (size_t)t->r->eval.n, rows = dt_source_size(&t->held_out), right = 0, signal = 0;
+    size_t n = (size_t)t->r->eval.n, rows = dt_source_size(&t->held_out), right = 0, signal = 0, n_asked = 0;
     dt_rollout_spec s = spec_of(t, true);
     dt_rollout o = {0};
     duet_example *ex = NULL;
@@ -391,19 +442,20 @@ static duet_status evaluate(rl *t, dt_metrics *m, duet_err *err) {
     if (rows && n > rows) n = rows;
     if (!n || (!t->held_out.task && !rows)) return DUET_OK;
     duet_status st = draw_examples(&t->held_out, 0, n, &ex, err);
-    if (!st) st = dt_rollout_run(&s, ex, n, &o, err);
-    for (size_t i = 0; i < n && !st; i++) {
+    if (!st) st = sort_out_long(t, ex, n, &n_asked, err);
+    if (!st && n_asked) st = dt_rollout_run(&s, ex, n_asked, &o, err);
+    for (size_t i = 0; i < n_asked && !st; i++) {
         right += (size_t)(o.m ? o.m[i].grade : o.M[i].grade);
         signal += o.M[i].n_signal;
     }
     if (!st) {
-        double N = (double)n;
-        dt_metric(m, "eval/accuracy", (double)right / N);
+        double N = n_asked ? (double)n_asked : 1;
+        dt_metric(m, "eval/accuracy", (double)right / (double)n);
         dt_metric(m, "eval/M_tokens", (double)o.M_tokens / N);
         if (o.m) dt_metric(m, "eval/m_tokens", (double)o.m_tokens / N);
         if (o.m) dt_metric(m, "eval/signal_tokens", (double)signal / N);
         dt_metric(m, "eval/seconds", o.seconds);
-        dt_run_line(&t->run, "step %lld: held out: %.1f %% right, %.1f M tokens a question", (long long)t->step, 100 * (double)right / N,
+        dt_run_line(&t->run, "step %lld: held out: %.1f %% right, %.1f M tokens a question", (long long)t->step, 100 * (double)right / (double)n,
                     (double)o.M_tokens / N);
     }
     free_examples(ex, n);
@@ -466,6 +518,7 @@ static duet_status open_all(rl *t, const char *checkpoint, duet_err *err) {
                             (uint64_t)r->eval.seed, err);
     if (!st) st = open_side(t, &t->M, &r->M, checkpoint, "M", err);
     if (!st && r->m.enable) st = open_side(t, &t->m, &r->m, checkpoint, "m", err);
+    if (!st) st = drop_long_rows(t, err);
     if (!st && wants_kl(r)) st = open_reference(t, err);
     return st;
 }

@@ -36,7 +36,7 @@ static const char joint[] = "seed: 5\n"
 typedef struct outcome {
     char M[65], m[65]; /* hashes of the final weights; "" = there is no such model */
     json_t *line[MAX_LINES], *sample[MAX_LINES];
-    size_t n, n_samples, n_alarms;
+    size_t n, n_samples, n_alarms, n_long;
     duet_status st;
 } outcome;
 
@@ -48,6 +48,7 @@ typedef struct listener {
 static void on_line(void *user, const char *line, bool live) {
     listener *l = user;
     l->o->n_alarms += !strncmp(line, "alarm:", 6);
+    l->o->n_long += !strncmp(line, "question long (number 3) ", 25);
     if (live && l->cancel)
         *l->cancel = 1;
 }
@@ -498,6 +499,44 @@ static void held_out_limit(void **state) {
     clear(&o);
 }
 
+/* Rows of a file too long for M: never asked in training, wrong when held out, named by their ids in both. */
+static void questions_too_long(void **state) {
+    static const char *const ids[] = {"a", "b", "long", "c"}, *const questions[] = {"23", "45", NULL, "67"};
+    char file[600], held[600], digits[400];
+    (void)state;
+    memset(digits, '7', sizeof digits);
+    digits[sizeof digits - 1] = 0;
+    for (int with_long = 0; with_long < 2; with_long++) {
+        dt_buf rows = {0};
+        for (int i = 0; i < 4; i++)
+            if (with_long || questions[i])
+                dt_buf_addf(&rows, "{\"id\": \"%s\", \"question\": \"%s\", \"answer\": \"%d\"}\n", ids[i], questions[i] ? questions[i] : digits, i);
+        write_text(with_long ? "rows.jsonl" : "short.jsonl", rows.data);
+        dt_buf_clear(&rows);
+    }
+    snprintf(file, sizeof file, "data.task= data.knobs= data.file=%s/short.jsonl train.steps=2", root);
+    outcome want = run_with("short", 1, file);
+    assert_int_equal(want.n_long, 0);
+    for (int k = 0; k < 2; k++) { /* by the context, and by a limit of its own */
+        snprintf(file, sizeof file, "data.task= data.knobs= data.file=%s/rows.jsonl train.steps=2 M.prompt_max=%d", root, k ? 20 : 0);
+        outcome o = run_with("long", 1, file);
+        assert_int_equal(o.n_long, 1);
+        assert_string_equal(o.M, want.M);
+        assert_string_equal(o.m, want.m);
+        clear(&o);
+    }
+    clear(&want);
+    double accuracy[2];
+    for (int k = 0; k < 2; k++) {
+        snprintf(held, sizeof held, "eval.every=0 eval.n=4 train.steps=1 eval.file=%s/%s.jsonl", root, k ? "rows" : "short");
+        outcome o = run_with("held", 1, held);
+        accuracy[k] = value(&o, o.n - 1, "eval/accuracy");
+        assert_int_equal(o.n_long, k);
+        clear(&o);
+    }
+    assert_true(fabs(accuracy[1] - accuracy[0] * 3 / 4) < 1e-12);
+}
+
 static void guards(void **state) {
     (void)state;
     outcome o = run_with("floor", 1, "guard.accuracy_floor=1 penalty.bound=1"); /* wants to rise, may not */
@@ -616,6 +655,7 @@ int main(void) {
         cmocka_unit_test(names_of_the_metrics),
         cmocka_unit_test(lambda_of_a_resumed_run),
         cmocka_unit_test(held_out_limit),
+        cmocka_unit_test(questions_too_long),
         cmocka_unit_test(guards),
         cmocka_unit_test(groups_without_spread),
         cmocka_unit_test(interrupted_evaluation),
