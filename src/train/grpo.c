@@ -598,8 +598,12 @@ static duet_status report(rl *t, dt_metrics *m, bool look, duet_err *err) {
 static duet_status loop(rl *t, duet_err *err) {
     const dt_recipe *r = t->r;
     dt_metrics late = {.n = 0};
-    duet_status st = dt_run_owes(&t->run) ? report(t, &late, true, err) : DUET_OK;
+    duet_status st = DUET_OK;
 
+    if (dt_run_owes(&t->run)) {
+        st = report(t, &late, true, err);
+        if (!st) st = save(t, err); /* the checkpoint says no longer that something is owed */
+    }
     while (t->step < r->train.steps && !st) {
         dt_metrics m = {.n = 0};
         if (dt_run_cancelled(&t->run)) return stop(t, err);

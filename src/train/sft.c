@@ -387,7 +387,12 @@ static duet_status tell(sft *t, dt_metrics *m, bool look, duet_err *err) {
 static duet_status loop(sft *t, duet_err *err) {
     const dt_recipe *r = t->r;
     dt_metrics late = {.n = 0};
-    duet_status st = dt_run_owes(&t->run) ? tell(t, &late, true, err) : DUET_OK;
+    duet_status st = DUET_OK;
+
+    if (dt_run_owes(&t->run)) {
+        st = tell(t, &late, true, err);
+        if (!st) st = save(t, err); /* the checkpoint says no longer that something is owed */
+    }
 
     while (t->step < r->train.steps && !st) {
         dt_metrics m = {.n = 0};
