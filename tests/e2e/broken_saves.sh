@@ -5,10 +5,6 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 duet=$(realpath "$1")
-export LC_ALL=C TERM=dumb
-while IFS='=' read -r name _; do
-    case $name in DUET_KERNEL) ;; DUET_*) unset "$name" ;; esac
-done < <(env)
 . "$here/tiny.sh"
 tmp=$(mktemp -d) || exit 1
 mounted=

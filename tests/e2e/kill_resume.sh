@@ -9,10 +9,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 duet=$(realpath "$1") trials=$2
 shift 2
 RANDOM=${SEED:-1}
-export LC_ALL=C TERM=dumb
-while IFS='=' read -r name _; do
-    case $name in DUET_KERNEL) ;; DUET_*) unset "$name" ;; esac
-done < <(env)
 . "$here/tiny.sh"
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT

@@ -1,5 +1,9 @@
 # For the tests in this folder (sourced): a tiny pair, tiny recipes, and what of a run must not depend on how it came about.
-# Needs $duet; works in the current folder.
+# Needs $duet; works in the current folder. Settings of the caller's environment are dropped.
+export LC_ALL=C TERM=dumb
+while IFS='=' read -r name _; do
+    case $name in DUET_KERNEL) ;; DUET_*) unset "$name" ;; esac
+done < <(env)
 
 tiny_pair() { # folders M and m
     "$duet" init M --family remainder --layers 1 --width 16 --heads 2 --seed 1 --ctx 256 --init-range 0.4 > /dev/null &&
