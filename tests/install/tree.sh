@@ -47,8 +47,9 @@ if [ "${#flags[@]}" -eq 0 ]; then # the sanitizers' own libraries are shared onl
     "$cc" -static "${own[@]}" $(pc --static --cflags --libs) -o "$tmp/answer-static" || fail "answer.c does not link with -static"
     kinds+=(static)
 fi
-LD_LIBRARY_PATH=$lib ldd "$tmp/answer-shared" | grep -q "libduet.so.0 => $lib" || fail "answer-shared does not use the installed library"
-ldd "$tmp/answer-archive" | grep -q libduet && fail "answer-archive still wants libduet.so"
+needs() { LD_LIBRARY_PATH=$lib ldd "$1" > "$tmp/needed" || fail "ldd $1 failed"; grep -q "$2" "$tmp/needed"; } # a file: grep -q would break ldd's pipe
+needs "$tmp/answer-shared" "libduet.so.0 => $lib" || fail "answer-shared does not use the installed library: $(cat "$tmp/needed")"
+! needs "$tmp/answer-archive" libduet || fail "answer-archive still wants libduet.so"
 
 cd "$tmp"
 for who in M m; do
