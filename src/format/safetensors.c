@@ -53,7 +53,7 @@ static duet_status read_entry(const char *file, const char *name, const json_t *
     e->name = name;
     if (!dtype || !json_is_array(shape) || !json_is_array(off) || json_array_size(off) != 2)
         return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s lacks dtype, shape or data_offsets", file, name);
-    if (!dt_dtype_parse(dtype, &e->view.dtype))
+    if (!dt_dtype_parse(dtype, &e->view.dtype) || dt_dtype_is_quantised(e->view.dtype))
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: tensor %.80s has the unknown dtype %.20s", file, name, dtype);
     if (json_array_size(shape) > DT_MAX_DIMS)
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: tensor %.80s has %zu dimensions, at most %d are read", file, name,

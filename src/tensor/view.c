@@ -1,5 +1,5 @@
 /* Views: checked sizes, shape tests, conversion to float. */
-#include "tensor/tensor.h"
+#include "tensor/quant.h"
 
 #include <string.h>
 
@@ -7,7 +7,9 @@ bool dt_view_count(const dt_view *v, size_t *n_elems, size_t *n_bytes) {
     size_t n = 1, bytes = 0;
     for (int i = 0; i < v->n_dims; i++)
         if (!dt_mul_size(n, v->dims[i], &n)) return false;
-    if (!dt_mul_size(n, dt_dtype_size(v->dtype), &bytes)) return false;
+    const size_t block = dt_dtype_block(v->dtype);
+    if (block > 1 && (v->n_dims == 0 || v->dims[v->n_dims - 1] % block != 0)) return false;
+    if (!dt_mul_size(n / block, dt_dtype_size(v->dtype), &bytes)) return false;
     if (n_elems) *n_elems = n;
     if (n_bytes) *n_bytes = bytes;
     return true;
@@ -52,9 +54,8 @@ static float element(dt_dtype t, const uint8_t *p) {
     case DT_U16: return (float)x.u16;
     case DT_U32: return (float)x.u32;
     case DT_U64: return (float)x.u64;
-    case DT_N_DTYPES: break;
+    default: return 0; /* quantised: not by element */
     }
-    return 0;
 }
 
 void dt_view_to_f32(const dt_view *v, float *dst) {
@@ -63,6 +64,10 @@ void dt_view_to_f32(const dt_view *v, float *dst) {
     if (!dt_view_count(v, &n, NULL)) return;
     if (v->dtype == DT_F32) {
         if (n) memcpy(dst, p, n * 4);
+        return;
+    }
+    if (dt_dtype_is_quantised(v->dtype)) {
+        dt_quant_to_f32(v->dtype, p, dst, n);
         return;
     }
     for (size_t i = 0; i < n; i++)

@@ -10,7 +10,9 @@ static void test_names_and_sizes(void **state) {
         const char *name;
         size_t size;
     } want[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F64", 8}, {"I8", 1}, {"I16", 2}, {"I32", 4},
-                {"I64", 8}, {"U8", 1},   {"U16", 2}, {"U32", 4}, {"U64", 8}, {"BOOL", 1}};
+                {"I64", 8}, {"U8", 1},   {"U16", 2}, {"U32", 4}, {"U64", 8}, {"BOOL", 1},
+                {"Q4_0", 18}, {"Q4_1", 20}, {"Q5_0", 22}, {"Q5_1", 24}, {"Q8_0", 34}, {"Q2_K", 84}, {"Q3_K", 110},
+                {"Q4_K", 144}, {"Q5_K", 176}, {"Q6_K", 210}};
     assert_int_equal(DT_COUNT(want), DT_N_DTYPES);
     for (size_t i = 0; i < DT_COUNT(want); i++) {
         dt_dtype t = DT_N_DTYPES;
@@ -147,7 +149,7 @@ static void test_conversion(void **state) {
         {DT_I64, {0, 0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0, 0, 0, 0, 0, 0}, {-0x1p63f, 2}},
         {DT_U64, {0, 0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0, 0, 0, 0, 0, 0}, {0x1p63f, 2}},
     };
-    assert_int_equal(DT_COUNT(cases), DT_N_DTYPES);
+    assert_int_equal(DT_COUNT(cases), DT_Q4_0); /* the quantised ones: test_quant.c */
     for (size_t i = 0; i < DT_COUNT(cases); i++) {
         uint8_t odd[32];
         for (size_t shift = 0; shift < 2; shift++) { /* data may start at any byte */
@@ -161,8 +163,27 @@ static void test_conversion(void **state) {
     }
 }
 
+static void test_f16_round_trip(void **state) {
+    (void)state;
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        const float f = dt_f16_to_f32((uint16_t)h);
+        const uint16_t back = dt_f32_to_f16(f);
+        if (f != f ? (back & 0x7c00) != 0x7c00 || !(back & 0x3ff) : back != h) fail_msg("%04x -> %g -> %04x", h, (double)f, back);
+        if ((h & 0x7fff) >= 0x7bff) continue;
+        const float up = dt_f16_to_f32((uint16_t)(h + 1)), mid = f + (up - f) / 2; /* exact in float */
+        const uint32_t even = h & 1 ? h + 1 : h;
+        if (dt_f32_to_f16(mid) != even) fail_msg("%a between %04x and the next -> %04x", (double)mid, h, dt_f32_to_f16(mid));
+        if (dt_f32_to_f16(nextafterf(mid, f)) != h) fail_msg("%a -> %04x, not %04x", (double)nextafterf(mid, f), dt_f32_to_f16(nextafterf(mid, f)), h);
+        if (dt_f32_to_f16(nextafterf(mid, up)) != h + 1) fail_msg("just above %a", (double)mid);
+    }
+    assert_int_equal(dt_f32_to_f16(65519.996f), 0x7bff);
+    assert_int_equal(dt_f32_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(dt_f32_to_f16(-1e30f), 0xfc00);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_f16_round_trip),
         cmocka_unit_test(test_names_and_sizes),  cmocka_unit_test(test_every_16_bit_float), cmocka_unit_test(test_rounding_to_bf16),
         cmocka_unit_test(test_counts),           cmocka_unit_test(test_shapes),             cmocka_unit_test(test_conversion),
     };
