@@ -4,6 +4,7 @@
 
 #include "kernel/kernel.h"
 
+#define DT_WEIGHT_LO (-87.0f) /* what exp_weights takes for 0 */
 #define DT_LANES 16     /* lanes of a row reduction, on every instruction set */
 #define DT_TILE_ROWS 12 /* rows of C that vector kernels hold in registers: row cuts fall on its multiples */
 #define DT_BWD_ROWS 32  /* query rows that vector kernels take together in the backward pass of attention */

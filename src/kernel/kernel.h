@@ -88,6 +88,9 @@ typedef struct dt_kernels {
      * Rows with target < 0 or coef 0 become 0. */
     void (*xent_bwd)(float *logits, size_t ld, const int32_t *target, const float *lse, const float *coef, int T, int V,
                      float inv_temp);
+    float (*max)(const float *x, size_t n); /* -inf for n = 0; NaNs never win */
+    /* w[i] = dt_expf((x[i] - shift) * scale), two roundings before it; 0 where that is NaN or not above -87. */
+    void (*exp_weights)(float *w, const float *x, size_t n, float shift, float scale);
 
     /* AdamW (Loshchilov & Hutter), n elements: g is scaled by gscale first; bc1 = 1 - b1^t, bc2 = 1 - b2^t. */
     void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, float gscale, float lr, float b1, float b2,

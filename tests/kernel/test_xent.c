@@ -108,8 +108,44 @@ static void every_isa_has_the_bits_of_scalar(void **state) {
     }
 }
 
+static void max_and_weights_agree_on_every_isa(void **state) {
+    (void)state;
+    static const int lengths[] = {0, 1, 15, 16, 17, 31, 32, 33, 47, 64, 1003};
+    for (size_t i = 0; i < DT_COUNT(lengths); i++) {
+        size_t n = (size_t)lengths[i];
+        float *x = floats(n + 1), *want = floats(n + 1), *got = floats(n + 1);
+        for (size_t j = 0; j < n; j++)
+            x[j] = j % 7 == 3 ? NAN : j % 11 == 5 ? -INFINITY : x[j] * 60.0f;
+        want[n] = got[n] = 7;
+        float top = scalar()->max(x, n);
+        for (size_t j = 0; j < n; j++)
+            if (x[j] > top)
+                fail_msg("n=%zu: %g is above the maximum %g", n, (double)x[j], (double)top);
+        scalar()->exp_weights(want, x, n, top, 0.7f);
+        for (size_t j = 0; j < n; j++) {
+            float d = (x[j] - top) * 0.7f;
+            float w = d > -87.0f ? dt_expf(d) : 0.0f;
+            if (memcmp(&w, &want[j], sizeof w))
+                fail_msg("n=%zu: weight of %g is %g", n, (double)x[j], (double)want[j]);
+        }
+        for (dt_isa isa = DT_ISA_AVX2; isa <= DT_ISA_AVX512; isa++) {
+            const dt_kernels *k = dt_kernels_isa(isa);
+            if (!k)
+                continue;
+            float other = k->max(x, n);
+            k->exp_weights(got, x, n, top, 0.7f);
+            if (memcmp(&top, &other, sizeof top) || memcmp(want, got, (n + 1) * sizeof *got))
+                fail_msg("n=%zu: %s differs from scalar", n, k->name);
+        }
+        free(x);
+        free(want);
+        free(got);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(max_and_weights_agree_on_every_isa),
         cmocka_unit_test(forward_is_right),
         cmocka_unit_test(backward_is_the_gradient),
         cmocka_unit_test(every_isa_has_the_bits_of_scalar),

@@ -163,6 +163,83 @@ static void test_nans_give_a_token(void **state) {
     }
 }
 
+/* ---- a vocabulary of real size: the same tokens as by sorting it whole ---- */
+
+enum { WIDE = 5003 };
+static const float *sort_by; /* for by_logit */
+
+static int by_logit(const void *a, const void *b) {
+    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+    float x = sort_by[i], y = sort_by[j];
+    if (isnan(x) != isnan(y)) {
+        return isnan(x) ? 1 : -1;
+    }
+    return x > y ? -1 : x < y ? 1 : i - j;
+}
+
+static int32_t sorted_whole(const float *logits, const duet_sampling *s, double u) {
+    static int32_t order[WIDE];
+    static float w[WIDE];
+    for (int i = 0; i < WIDE; i++) {
+        order[i] = i;
+    }
+    sort_by = logits;
+    qsort(order, WIDE, sizeof *order, by_logit);
+    double total = 0, mass = 0, sum = 0;
+    bool top_k = s->top_k > 0 && s->top_k < WIDE;
+    int k = top_k ? s->top_k : WIDE, n = 0;
+    for (int i = 0; i < WIDE; i++) {
+        float x = (logits[i] - logits[order[0]]) * (float)(1.0 / s->temperature);
+        w[i] = x > -87.0F ? dt_expf(x) : 0.0F;
+    }
+    for (int i = 0; i < k; i++) {
+        total += (double)w[top_k ? order[i] : i];
+    }
+    double goal = s->top_p > 0 && s->top_p < 1 ? s->top_p * total : HUGE_VAL;
+    while (n < k && mass < goal && (n == 0 || (double)w[order[n]] >= s->min_p)) {
+        mass += (double)w[order[n++]];
+    }
+    for (int i = 0; i < n; i++) {
+        sum += (double)w[order[i]];
+        if (sum > u * mass) {
+            return order[i];
+        }
+    }
+    return order[0];
+}
+
+static void test_a_wide_vocabulary_is_cut_as_if_sorted(void **state) {
+    (void)state;
+    static const duet_sampling settings[] = {
+        {.temperature = 0.6, .top_k = 20, .top_p = 0.95, .seed = 1}, {.temperature = 1, .top_k = 1000, .top_p = 0.999, .seed = 2},
+        {.temperature = 1, .top_k = 3000, .top_p = 0.99, .seed = 3}, {.temperature = 1, .top_p = 0.95, .seed = 4},
+        {.temperature = 2, .top_p = 0.999999, .min_p = 1e-6, .seed = 5}, {.temperature = 1, .top_k = 50, .min_p = 0.1, .seed = 6},
+        {.temperature = 1, .top_k = WIDE - 1, .top_p = 1, .seed = 7}, {.temperature = 30, .top_p = 0.9999, .seed = 8},
+        {.temperature = 1, .top_k = 1, .seed = 9},
+    };
+    static float logits[WIDE], scratch[2 * WIDE];
+    for (int shape = 0; shape < 5; shape++) {
+        for (int i = 0; i < WIDE; i++) {
+            double x = dt_rng_at(7, (uint64_t)shape, (uint64_t)i);
+            logits[i] = shape == 0 ? (float)(x * 20) : shape == 1 ? (float)floor(x * 8) : shape == 2 ? (float)(x * 400 - 380) : 1;
+            if (shape == 4) { /* two numbers among NaNs */
+                logits[i] = i == 77 || i == 4000 ? (float)i : NAN;
+            } else if (i % 1009 == 5) {
+                logits[i] = i % 2 ? -INFINITY : NAN;
+            }
+        }
+        for (size_t c = 0; c < DT_COUNT(settings); c++) {
+            for (uint64_t pos = 0; pos < 20; pos++) {
+                int32_t want = sorted_whole(logits, &settings[c], dt_rng_at(settings[c].seed, 3, pos));
+                int32_t got = dt_sample(dt_kernels_get(), logits, WIDE, &settings[c], 3, pos, scratch, NULL);
+                if (got != want) {
+                    fail_msg("shape %d, settings %zu, position %d: token %d, by sorting %d", shape, c, (int)pos, got, want);
+                }
+            }
+        }
+    }
+}
+
 static void test_settings_are_checked(void **state) {
     (void)state;
     static const struct {
@@ -197,6 +274,7 @@ int main(void) {
         cmocka_unit_test(test_frequencies_follow_the_cut_softmax),
         cmocka_unit_test(test_logprob_is_of_the_uncut_softmax),
         cmocka_unit_test(test_greedy_takes_the_lowest_of_ties),
+        cmocka_unit_test(test_a_wide_vocabulary_is_cut_as_if_sorted),
         cmocka_unit_test(test_draws_are_addressed),
         cmocka_unit_test(test_nans_give_a_token),
         cmocka_unit_test(test_settings_are_checked),

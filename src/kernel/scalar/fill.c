@@ -16,6 +16,8 @@ void dt_kernels_fill_scalar(dt_kernels *t) {
         .add = dt_scalar_add,
         .xent = dt_scalar_xent,
         .xent_bwd = dt_scalar_xent_bwd,
+        .max = dt_scalar_max,
+        .exp_weights = dt_scalar_exp_weights,
         .adamw = dt_scalar_adamw,
         .sumsq = dt_scalar_sumsq,
     };

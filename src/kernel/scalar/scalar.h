@@ -33,6 +33,8 @@ void dt_scalar_attn_bwd(const dt_attn_bwd *a);
 void dt_scalar_swiglu(float *h, const float *g, const float *u, size_t n);
 void dt_scalar_swiglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
 void dt_scalar_add(float *y, const float *x, size_t n);
+float dt_scalar_max(const float *x, size_t n);
+void dt_scalar_exp_weights(float *w, const float *x, size_t n, float shift, float scale);
 void dt_scalar_xent(const float *logits, size_t ld, const int32_t *target, int T, int V, float inv_temp, float *logp,
                     float *entropy, float *lse);
 void dt_scalar_xent_bwd(float *logits, size_t ld, const int32_t *target, const float *lse, const float *coef, int T,

@@ -45,3 +45,17 @@ void dt_scalar_xent_bwd(float *logits, size_t ld, const int32_t *target, const f
         x[target[t]] = c + x[target[t]];
     }
 }
+
+float dt_scalar_max(const float *x, size_t n) {
+    float top = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+void dt_scalar_exp_weights(float *w, const float *x, size_t n, float shift, float scale) {
+    for (size_t i = 0; i < n; i++) {
+        float d = (x[i] - shift) * scale;
+        w[i] = d > DT_WEIGHT_LO ? dt_expf_inline(d) : 0.0f;
+    }
+}

@@ -26,6 +26,8 @@ void dt_kernels_fill_avx2(dt_kernels *t) {
         .add = add,
         .xent = xent,
         .xent_bwd = xent_bwd,
+        .max = max_of,
+        .exp_weights = exp_weights,
         .adamw = adamw,
         .sumsq = sumsq,
     };

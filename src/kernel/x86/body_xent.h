@@ -55,4 +55,26 @@ static void xent_bwd(float *logits, size_t ld, const int32_t *target, const floa
     }
 }
 
+static float max_of(const float *x, size_t n) {
+    v16 top = v_set(-INFINITY), top2 = top; /* two chains; the order changes nothing */
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        top = v_max(v_load(x + i), top); /* the running maximum second: a NaN gives way to it */
+        top2 = v_max(v_load(x + i + 16), top2);
+    }
+    for (; i < n; i += 16) {
+        size_t b = n - i < 16 ? n - i : 16;
+        top = v_max(v_keep_n(v_load_n(x + i, b), b, -INFINITY), top);
+    }
+    return v_fold_max(v_max(top2, top));
+}
+
+static void exp_weights(float *w, const float *x, size_t n, float shift, float scale) {
+    v16 sv = v_set(shift), fv = v_set(scale), lo = v_set(DT_WEIGHT_LO);
+    FOR_BLOCKS(n, {
+        v16 d = v_max(v_mul(v_sub(get(x + i, b), sv), fv), lo); /* a NaN becomes the bound */
+        put(w + i, v_where_nonzero(v_sub(d, lo), v_exp(d)), b);
+    });
+}
+
 #endif
