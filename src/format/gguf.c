@@ -156,6 +156,8 @@ static void read_value(cursor *c, dt_gguf_kv *kv) {
     if (!c->st && type == DT_GGUF_ARRAY)
         c->st = dt_fail(c->err, DUET_E_UNSUPPORTED, "%s: %.100s is an array of arrays, which is not supported", c->name,
                         c->what);
+    if (c->st)
+        return;
     const size_t least = dt_gguf_type_size((dt_gguf_type)type); /* a string: its length */
     if (n > (c->size - c->at) / (least ? least : 8))
         c->st = dt_fail(c->err, DUET_E_FORMAT,
