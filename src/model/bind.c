@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t add_param(duet_model *m, int rows, int cols, bool is_vector, const char *fmt, int layer) {
+static int add_param(duet_model *m, int rows, int cols, bool is_vector, const char *fmt, int layer) {
     dt_param *p = &m->param[m->n_param++];
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* every fmt below is a literal of this file */
@@ -16,11 +16,19 @@ static size_t add_param(duet_model *m, int rows, int cols, bool is_vector, const
     p->is_vector = is_vector;
     p->offset = m->n_params;
     m->n_params += (size_t)rows * (size_t)cols;
-    return p->offset;
+    return m->n_param - 1;
 }
 
-static dt_matrix matrix(size_t offset, int rows, int cols) {
-    return (dt_matrix){.offset = offset, .rows = rows, .cols = cols};
+static size_t add_vector(duet_model *m, int n, const char *fmt, int layer) {
+    return m->param[add_param(m, 1, n, true, fmt, layer)].offset;
+}
+
+/* The matrix of the parameters from `first` to the last one added. */
+static dt_matrix matrix(const duet_model *m, int first) {
+    dt_matrix x = {.param = first, .n_params = m->n_param - first, .cols = m->param[first].cols, .offset = m->param[first].offset, .trained = true};
+    for (int i = first; i < m->n_param; i++)
+        x.rows += m->param[i].rows;
+    return x;
 }
 
 static void bind_layer(duet_model *m, int l) {
@@ -29,25 +37,27 @@ static void bind_layer(duet_model *m, int l) {
     int D = c->d_model, F = c->d_ffn, HE = c->n_heads * c->d_head, KE = c->n_kv * c->d_head;
 
     *y = (dt_layer){.q_norm = DT_NONE, .k_norm = DT_NONE, .qkv_bias = DT_NONE};
-    y->norm1 = add_param(m, 1, D, true, "model.layers.%d.input_layernorm.weight", l);
+    y->norm1 = add_vector(m, D, "model.layers.%d.input_layernorm.weight", l);
     /* q, k, v follow one another: the walks multiply them as one matrix */
-    y->qkv = matrix(add_param(m, HE, D, false, "model.layers.%d.self_attn.q_proj.weight", l), HE + 2 * KE, D);
+    int first = add_param(m, HE, D, false, "model.layers.%d.self_attn.q_proj.weight", l);
     add_param(m, KE, D, false, "model.layers.%d.self_attn.k_proj.weight", l);
     add_param(m, KE, D, false, "model.layers.%d.self_attn.v_proj.weight", l);
+    y->qkv = matrix(m, first);
     if (c->qkv_bias) {
-        y->qkv_bias = add_param(m, 1, HE, true, "model.layers.%d.self_attn.q_proj.bias", l);
-        add_param(m, 1, KE, true, "model.layers.%d.self_attn.k_proj.bias", l);
-        add_param(m, 1, KE, true, "model.layers.%d.self_attn.v_proj.bias", l);
+        y->qkv_bias = add_vector(m, HE, "model.layers.%d.self_attn.q_proj.bias", l);
+        add_vector(m, KE, "model.layers.%d.self_attn.k_proj.bias", l);
+        add_vector(m, KE, "model.layers.%d.self_attn.v_proj.bias", l);
     }
     if (c->qk_norm) {
-        y->q_norm = add_param(m, 1, c->d_head, true, "model.layers.%d.self_attn.q_norm.weight", l);
-        y->k_norm = add_param(m, 1, c->d_head, true, "model.layers.%d.self_attn.k_norm.weight", l);
+        y->q_norm = add_vector(m, c->d_head, "model.layers.%d.self_attn.q_norm.weight", l);
+        y->k_norm = add_vector(m, c->d_head, "model.layers.%d.self_attn.k_norm.weight", l);
     }
-    y->o = matrix(add_param(m, D, HE, false, "model.layers.%d.self_attn.o_proj.weight", l), D, HE);
-    y->norm2 = add_param(m, 1, D, true, "model.layers.%d.post_attention_layernorm.weight", l);
-    y->gate_up = matrix(add_param(m, F, D, false, "model.layers.%d.mlp.gate_proj.weight", l), 2 * F, D);
+    y->o = matrix(m, add_param(m, D, HE, false, "model.layers.%d.self_attn.o_proj.weight", l));
+    y->norm2 = add_vector(m, D, "model.layers.%d.post_attention_layernorm.weight", l);
+    first = add_param(m, F, D, false, "model.layers.%d.mlp.gate_proj.weight", l);
     add_param(m, F, D, false, "model.layers.%d.mlp.up_proj.weight", l);
-    y->down = matrix(add_param(m, D, F, false, "model.layers.%d.mlp.down_proj.weight", l), D, F);
+    y->gate_up = matrix(m, first);
+    y->down = matrix(m, add_param(m, D, F, false, "model.layers.%d.mlp.down_proj.weight", l));
 }
 
 /* Parameters of a config, checked for overflow before anything is allocated. */
@@ -66,8 +76,8 @@ static bool count_params(const dt_hf_config *c, size_t *out) {
 }
 
 static bool alloc_packed(dt_matrix *x) {
-    x->packed = dt_alloc_aligned(dt_packed_floats(x->cols, x->rows), sizeof(float));
-    return x->packed != NULL;
+    x->n_parts = 1;
+    return !dt_packed_init(&x->part[0], DT_F32, x->rows, x->cols, NULL);
 }
 
 duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *err) {
@@ -80,18 +90,19 @@ duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *
     m->param = dt_calloc((size_t)cfg->n_layers * 15 + 3, sizeof *m->param);
     m->layer = dt_calloc((size_t)cfg->n_layers, sizeof *m->layer);
     if (!m->param || !m->layer) goto nomem;
-    m->embed = add_param(m, cfg->n_vocab, cfg->d_model, false, "model.embed_tokens.weight", 0);
+    int embed = add_param(m, cfg->n_vocab, cfg->d_model, false, "model.embed_tokens.weight", 0);
+    m->embed = m->param[embed].offset;
+    m->embed_trained = true;
+    m->head = matrix(m, embed); /* when tied */
     for (int l = 0; l < cfg->n_layers; l++)
         bind_layer(m, l);
-    m->final_norm = add_param(m, 1, cfg->d_model, true, "model.norm.weight", 0);
-    m->head = matrix(cfg->tied ? m->embed : add_param(m, cfg->n_vocab, cfg->d_model, false, "lm_head.weight", 0), cfg->n_vocab,
-                     cfg->d_model);
+    m->final_norm = add_vector(m, cfg->d_model, "model.norm.weight", 0);
+    if (!cfg->tied) m->head = matrix(m, add_param(m, cfg->n_vocab, cfg->d_model, false, "lm_head.weight", 0));
     m->params = dt_alloc_aligned(m->n_params, sizeof(float));
-    if (!m->params || !alloc_packed(&m->head)) goto nomem;
-    for (int l = 0; l < cfg->n_layers; l++) {
-        dt_layer *y = &m->layer[l];
-        if (!alloc_packed(&y->qkv) || !alloc_packed(&y->o) || !alloc_packed(&y->gate_up) || !alloc_packed(&y->down)) goto nomem;
-    }
+    if (!m->params) goto nomem;
+    dt_matrix *x;
+    for (size_t i = 0; (x = dt_model_matrix(m, i)); i++)
+        if (!alloc_packed(x)) goto nomem;
     *out = m;
     return DUET_OK;
 nomem:
@@ -101,13 +112,9 @@ nomem:
 
 void duet_model_close(duet_model *m) {
     if (!m) return;
-    for (int l = 0; m->layer && l < m->cfg.n_layers; l++) {
-        free(m->layer[l].qkv.packed);
-        free(m->layer[l].o.packed);
-        free(m->layer[l].gate_up.packed);
-        free(m->layer[l].down.packed);
-    }
-    free(m->head.packed);
+    dt_matrix *x;
+    for (size_t i = 0; m->layer && (x = dt_model_matrix(m, i)); i++)
+        dt_matrix_clear(x);
     free(m->param);
     free(m->layer);
     free(m->params);
@@ -118,12 +125,9 @@ void duet_model_close(duet_model *m) {
 
 duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err) {
     (void)err;
-    for (int l = 0; l <= m->cfg.n_layers; l++) {
-        dt_layer *y = l < m->cfg.n_layers ? &m->layer[l] : NULL;
-        dt_matrix *all[4] = {y ? &y->qkv : &m->head, y ? &y->o : NULL, y ? &y->gate_up : NULL, y ? &y->down : NULL};
-        for (int i = 0; i < 4 && all[i]; i++)
-            dt_pack(pool, all[i]->packed, m->params + all[i]->offset, 1, (size_t)all[i]->cols, all[i]->cols, all[i]->rows);
-    }
+    dt_matrix *x;
+    for (size_t i = 0; (x = dt_model_matrix(m, i)); i++)
+        if (x->trained) dt_packed_fill(pool, &x->part[0], m->params + x->offset);
     m->version++;
     return DUET_OK;
 }

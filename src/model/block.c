@@ -82,19 +82,8 @@ void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const f
     sum_chunks(w, dw, partial, (size_t)w->m->cfg.d_model);
 }
 
-/* ---- matrices ---- */
-
 static void multiply(dt_walk *w, const dt_matrix *x, float *y, const float *in, bool acc) {
-    dt_gemm(w->pool, y, (size_t)x->rows, in, (size_t)x->cols, 1, x->packed, w->T, x->rows, x->cols, acc);
-}
-
-void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc) {
-    size_t O = (size_t)x->rows, I = (size_t)x->cols;
-    dt_pack(w->pool, g->pack_x, in, I, 1, w->T, x->cols);
-    dt_gemm(w->pool, g->param + x->offset, I, dy, 1, O, g->pack_x, x->rows, x->cols, w->T, true);
-    if (!dx) return;
-    dt_pack(w->pool, g->pack_w, w->m->params + x->offset, I, 1, x->rows, x->cols);
-    dt_gemm(w->pool, dx, I, dy, O, 1, g->pack_w, w->T, x->cols, x->rows, acc);
+    dt_matrix_multiply(w->pool, x, y, in, w->T, acc, w->scratch);
 }
 
 /* ---- the steps ---- */

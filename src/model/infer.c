@@ -17,6 +17,7 @@ struct dt_infer {
     dt_acts acts;
     float *block;     /* all of acts */
     float *norm_out;  /* [max_rows, D] rows whose logits are wanted */
+    void *product;    /* scratch of products */
     int *pos;         /* [max_rows] */
     int *row0;        /* first row of each sequence, [max_rows] */
     attend_task *task;
@@ -46,9 +47,10 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     f->n_threads = dt_pool_threads(pool);
     f->block = dt_alloc_aligned(R, (D * 2 + 2 * W + HE + 3 * F) * sizeof(float));
     f->norm_out = dt_alloc_aligned(R, D * sizeof(float));
+    f->product = dt_alloc_aligned(dt_model_scratch(m, max_rows), 1);
     f->pos = dt_calloc(R, sizeof *f->pos);
     f->row0 = dt_calloc(R, sizeof *f->row0);
-    if (!f->block || !f->norm_out || !f->pos || !f->row0) {
+    if (!f->block || !f->norm_out || !f->product || !f->pos || !f->row0) {
         dt_infer_destroy(f);
         return dt_fail(err, DUET_E_NOMEM, "inference: no memory for %d rows", max_rows);
     }
@@ -68,6 +70,7 @@ void dt_infer_destroy(dt_infer *f) {
     if (!f) return;
     free(f->block);
     free(f->norm_out);
+    free(f->product);
     free(f->pos);
     free(f->row0);
     free(f->task);
@@ -213,7 +216,8 @@ duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n
         for (int j = 0; j < seqs[i].n; j++)
             memcpy(f->acts.x + (size_t)(f->row0[i] + j) * D, m->params + m->embed + (size_t)seqs[i].ids[j] * D, D * sizeof(float));
 
-    dt_walk w = {.m = m, .kr = dt_kernels_get(), .pool = f->pool, .T = rows, .pos = f->pos, .attend = attend, .ctx = f};
+    dt_walk w = {.m = m, .kr = dt_kernels_get(), .pool = f->pool, .T = rows, .pos = f->pos, .scratch = f->product,
+                 .attend = attend, .ctx = f};
     for (int l = 0; l < m->cfg.n_layers; l++)
         dt_block_forward(&w, l, &f->acts, f->acts.x);
 
@@ -223,6 +227,6 @@ duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n
     if (!wanted) return DUET_OK;
     w.T = wanted;
     dt_rows_norm(&w, f->acts.h1, f->norm_out, m->params + m->final_norm, NULL);
-    dt_gemm(f->pool, logits, (size_t)m->cfg.n_vocab, f->acts.h1, D, 1, m->head.packed, wanted, m->cfg.n_vocab, m->cfg.d_model, false);
+    dt_matrix_multiply(f->pool, &m->head, logits, f->acts.h1, wanted, false, f->product);
     return DUET_OK;
 }

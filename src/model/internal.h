@@ -47,6 +47,7 @@ struct dt_walk {
     dt_pool *pool;
     int T;
     const int *pos; /* [T] */
+    void *scratch;  /* of products: dt_model_scratch bytes for T rows */
     /* Attention is the one step that sees other rows: the walk says where keys and values are. */
     void (*attend)(dt_walk *w, int layer, dt_acts *a);
     void (*attend_bwd)(dt_walk *w, int layer, dt_acts *a, dt_grads *g);
@@ -63,7 +64,19 @@ void dt_rows_norm(dt_walk *w, float *y, const float *x, const float *weight, flo
 /* dx (+)= backward of the above; dw accumulates, summed over fixed chunks in order. */
 void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const float *x, const float *weight, const float *inv,
                       bool acc, float *partial);
-/* dW[rows, cols] += dy^T x and dx = or += dy W for a matrix of the model. */
+/* ---- matrices (matrix.c) ---- */
+
+/* Bytes of scratch that any product of the model needs for `rows` rows. */
+size_t dt_model_scratch(const duet_model *m, int rows);
+/* Every matrix of the model in a fixed order, head first: i = 0, 1, ...; NULL after the last. */
+dt_matrix *dt_model_matrix(duet_model *m, size_t i);
+size_t dt_model_packed_bytes(const duet_model *m);
+void dt_matrix_clear(dt_matrix *x);
+/* y[T, rows] = or += in[T, cols] W^T. scratch: dt_model_scratch bytes. */
+void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float *in, int T, bool acc, void *scratch);
+/* W as the backward product reads it: B of dx = dy B, K = rows, N = cols; bp: dt_packed_floats(rows, cols). */
+void dt_matrix_pack_back(dt_pool *pool, const duet_model *m, const dt_matrix *x, float *bp);
+/* dW[rows, cols] += dy^T x where the matrix is trained, and dx = or += dy W (dx may be NULL). */
 void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc);
 
 /* 1 / sqrt(E), rounded once: both walks use this value. */

@@ -176,13 +176,7 @@ duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_
                              .d_ffn = c->d_ffn, .n_vocab = c->n_vocab, .max_pos = c->max_pos, .tied = c->tied, .n_params = m->n_params};
     snprintf(out->arch, sizeof out->arch, "%s", c->model_type);
     snprintf(out->dtype, sizeof out->dtype, "%s", dt_dtype_name(c->dtype));
-    size_t packed = dt_packed_floats(m->head.cols, m->head.rows);
-    for (int l = 0; l < c->n_layers; l++) {
-        const dt_layer *y = &m->layer[l];
-        packed += dt_packed_floats(y->qkv.cols, y->qkv.rows) + dt_packed_floats(y->o.cols, y->o.rows) +
-                  dt_packed_floats(y->gate_up.cols, y->gate_up.rows) + dt_packed_floats(y->down.cols, y->down.rows);
-    }
-    out->weight_bytes = (m->n_params + packed) * sizeof(float);
+    out->weight_bytes = m->n_params * sizeof(float) + dt_model_packed_bytes(m);
     out->kv_bytes_per_token = (size_t)c->n_layers * (size_t)c->n_kv * (size_t)c->d_head * 2 * sizeof(float);
     dt_model_hash(m, out->sha256);
     return DUET_OK;

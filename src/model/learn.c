@@ -25,6 +25,7 @@ struct dt_learn {
     dt_grads g;
     float *grad_block;
     float *dhf;       /* [T, D] */
+    void *product;    /* scratch of products */
     float *kpages;    /* K and V pages of all sequences of one layer */
     const float **pages;
     size_t *page0;    /* first page of each sequence, [n_seqs] */
@@ -134,12 +135,13 @@ duet_status dt_learn_create(duet_model *m, dt_pool *pool, const dt_learn_options
     l->g.pack_x = dt_alloc_aligned(dt_packed_floats(opt->max_tokens, (int)widest), sizeof(float));
     l->g.partial = dt_alloc_aligned(chunks * largest(largest(D, W), 2 * (size_t)c->d_head), sizeof(float));
     l->logits = dt_alloc_aligned((size_t)l->chunk * (size_t)c->n_vocab, sizeof(float));
+    l->product = dt_alloc_aligned(dt_model_scratch(m, opt->max_tokens), 1);
     l->pos = dt_calloc(T, sizeof *l->pos);
     l->target = dt_calloc(T, sizeof *l->target);
     l->lse = dt_calloc(T, sizeof *l->lse);
     l->ids = dt_calloc(T, sizeof *l->ids);
     if (!l->acts || !l->act_block || (opt->recompute && !l->xs) || !l->x_out || !l->hf || !l->dhf || !l->inv_f || !l->grad_block ||
-        !l->g.pack_w || !l->g.pack_x || !l->g.partial || !l->logits || !l->pos || !l->target || !l->lse || !l->ids) {
+        !l->g.pack_w || !l->g.pack_x || !l->g.partial || !l->logits || !l->product || !l->pos || !l->target || !l->lse || !l->ids) {
         dt_learn_destroy(l);
         return dt_fail(err, DUET_E_NOMEM, "training: no memory for batches of %d tokens (%zu MiB); lower the batch or recompute",
                        opt->max_tokens, dt_learn_bytes(c, opt) >> 20);
@@ -171,6 +173,7 @@ void dt_learn_destroy(dt_learn *l) {
     free(l->g.pack_x);
     free(l->g.partial);
     free(l->logits);
+    free(l->product);
     free(l->pos);
     free(l->target);
     free(l->lse);
@@ -340,8 +343,8 @@ static duet_status take_batch(dt_learn *l, const dt_batch *b, duet_err *err) {
 }
 
 static dt_walk walk_of(dt_learn *l) {
-    return (dt_walk){.m = l->m, .kr = dt_kernels_get(), .pool = l->pool, .T = l->T, .pos = l->pos, .attend = attend,
-                     .attend_bwd = attend_bwd, .ctx = l};
+    return (dt_walk){.m = l->m, .kr = dt_kernels_get(), .pool = l->pool, .T = l->T, .pos = l->pos, .scratch = l->product,
+                     .attend = attend, .attend_bwd = attend_bwd, .ctx = l};
 }
 
 static void embed_rows(dt_learn *l, float *x) {
@@ -372,9 +375,7 @@ static void xent_task(void *arg, size_t task, int thread) {
 }
 
 static void head_logits(dt_learn *l, int t0, int n) {
-    const dt_hf_config *c = &l->m->cfg;
-    dt_gemm(l->pool, l->logits, (size_t)c->n_vocab, l->hf + (size_t)t0 * (size_t)c->d_model, (size_t)c->d_model, 1, l->m->head.packed, n,
-            c->n_vocab, c->d_model, false);
+    dt_matrix_multiply(l->pool, &l->m->head, l->logits, l->hf + (size_t)t0 * (size_t)l->m->cfg.d_model, n, false, l->product);
 }
 
 static void head_forward(dt_learn *l, dt_walk *w, float *logp, float *entropy) {
@@ -425,7 +426,7 @@ duet_status dt_learn_score(dt_learn *l, const dt_batch *b, float inv_temp, float
 static void head_backward(dt_learn *l, const float *coef, float *grad) {
     const dt_hf_config *c = &l->m->cfg;
     size_t D = (size_t)c->d_model, V = (size_t)c->n_vocab;
-    dt_pack(l->pool, l->g.pack_w, l->m->params + l->m->head.offset, D, 1, c->n_vocab, c->d_model);
+    dt_matrix_pack_back(l->pool, l->m, &l->m->head, l->g.pack_w);
     for (int t = 0; t < l->T; t += l->chunk) {
         int n = l->T - t < l->chunk ? l->T - t : l->chunk;
         float *hf = l->hf + (size_t)t * D;
@@ -433,6 +434,7 @@ static void head_backward(dt_learn *l, const float *coef, float *grad) {
         head_logits(l, t, n);
         dt_pool_run(l->pool, ((size_t)n + XENT_ROWS - 1) / XENT_ROWS, xent_task, &x);
         dt_gemm(l->pool, l->dhf + (size_t)t * D, D, l->logits, V, 1, l->g.pack_w, n, c->d_model, c->n_vocab, false);
+        if (!l->m->head.trained) continue;
         dt_pack(l->pool, l->g.pack_x, hf, D, 1, n, c->d_model);
         dt_gemm(l->pool, grad + l->m->head.offset, D, l->logits, 1, V, l->g.pack_x, c->n_vocab, c->d_model, n, true);
     }
@@ -474,7 +476,7 @@ duet_status dt_learn_backward(dt_learn *l, const float *coef, float *grad, duet_
         dt_block_backward(&w, i, &l->acts[i], &l->g);
     }
     embed_ctx x = {.l = l, .grad = grad + m->embed};
-    dt_pool_run(l->pool, (D + EMBED_COLS - 1) / EMBED_COLS, embed_bwd_task, &x);
+    if (m->embed_trained) dt_pool_run(l->pool, (D + EMBED_COLS - 1) / EMBED_COLS, embed_bwd_task, &x);
     l->ready = false;
     return DUET_OK;
 }

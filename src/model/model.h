@@ -6,7 +6,7 @@
 
 #include "duet/model.h"
 #include "format/hf_config.h"
-#include "kernel/kernel.h"
+#include "kernel/packed.h"
 #include "kv/kv.h"
 
 /* One parameter: name as in the safetensors file, shape [rows, cols] (vectors: rows = 1). */
@@ -17,12 +17,17 @@ typedef struct dt_param {
     size_t offset; /* in duet_model.params, floats */
 } dt_param;
 
-/* A matrix y = x W^T as the walks use it: one or several parameters that lie one after the other
- * (q, k, v; gate, up), with its packed copy for the forward pass. */
+#define DT_MAX_PARTS 3
+
+/* A matrix y = x W^T as the walks use it: the rows of one or several parameters, one after the other (q, k, v; gate, up),
+ * packed for the forward pass. Parameters of one element type share a part. */
 typedef struct dt_matrix {
-    size_t offset; /* of its first row in params */
-    int rows, cols; /* outputs, inputs */
-    float *packed; /* dt_pack of W^T (K = cols, N = rows), refreshed by dt_model_publish */
+    int rows, cols;      /* outputs, inputs */
+    int param, n_params; /* its parameters: param[param] .. param[param + n_params - 1] of the model */
+    size_t offset;       /* of its first row in params */
+    bool trained;        /* the backward pass adds to its gradient */
+    int n_parts;
+    dt_packed part[DT_MAX_PARTS]; /* its rows, in order; those of a trained one are refreshed by dt_model_publish */
 } dt_matrix;
 
 /* Offsets into params; DT_NONE = the architecture has none. */
@@ -41,13 +46,14 @@ struct duet_model {
     int n_param;
     dt_layer *layer;
     size_t embed, final_norm;    /* offsets */
-    dt_matrix head;              /* offset = embed when tied */
+    bool embed_trained;
+    dt_matrix head;              /* of the same parameter as embed when tied */
     float *cos_t, *sin_t;        /* [rope_len][E/2], grown by dt_model_rope_reserve */
     int rope_len;
     uint64_t version; /* bumped by dt_model_publish; engines drop cached pages of older versions */
 };
 
-/* Repacks all matrices after params changed and bumps version. Call between steps, never during one. */
+/* Repacks the trained matrices after params changed and bumps version. Call between steps, never during one. */
 duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err);
 duet_status dt_model_rope_reserve(duet_model *m, int n_pos, duet_err *err); /* tables for positions < n_pos */
 duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err); /* e.g. the KL reference */

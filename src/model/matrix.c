@@ -1,0 +1,72 @@
+/* The matrices of a model as the walks multiply them: forward through the packed parts, each in its element type;
+ * backward through W in f32, packed anew into scratch. */
+#include "model/internal.h"
+
+enum { A_LAYER = 4 }; /* matrices of a layer */
+
+dt_matrix *dt_model_matrix(duet_model *m, size_t i) {
+    if (i == 0) return &m->head; /* the largest first: what loading it needs besides is free again before the rest comes */
+    size_t l = (i - 1) / A_LAYER;
+    if (l >= (size_t)m->cfg.n_layers) return NULL;
+    dt_layer *y = &m->layer[l];
+    dt_matrix *of_layer[A_LAYER] = {&y->qkv, &y->o, &y->gate_up, &y->down};
+    return of_layer[(i - 1) % A_LAYER];
+}
+
+/* The same for readers. */
+static const dt_matrix *matrix_at(const duet_model *m, size_t i) {
+    union {
+        const duet_model *c;
+        duet_model *v;
+    } u = {.c = m};
+    return dt_model_matrix(u.v, i);
+}
+
+size_t dt_model_scratch(const duet_model *m, int rows) {
+    const dt_matrix *x;
+    size_t most = 0;
+    for (size_t i = 0; (x = matrix_at(m, i)); i++)
+        for (int p = 0; p < x->n_parts; p++) {
+            size_t n = dt_product_scratch(x->part[p].type, rows, x->cols);
+            if (n > most) most = n;
+        }
+    return most;
+}
+
+size_t dt_model_packed_bytes(const duet_model *m) {
+    const dt_matrix *x;
+    size_t n = 0;
+    for (size_t i = 0; (x = matrix_at(m, i)); i++)
+        for (int p = 0; p < x->n_parts; p++)
+            n += x->part[p].bytes;
+    return n;
+}
+
+void dt_matrix_clear(dt_matrix *x) {
+    for (int p = 0; p < x->n_parts; p++)
+        dt_packed_clear(&x->part[p]);
+    x->n_parts = 0;
+}
+
+void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float *in, int T, bool acc, void *scratch) {
+    int row = 0;
+    for (int p = 0; p < x->n_parts; p++) {
+        dt_product(pool, y + row, (size_t)x->rows, in, (size_t)x->cols, &x->part[p], T, acc, scratch);
+        row += x->part[p].N;
+    }
+}
+
+void dt_matrix_pack_back(dt_pool *pool, const duet_model *m, const dt_matrix *x, float *bp) {
+    dt_pack(pool, bp, m->params + x->offset, (size_t)x->cols, 1, x->rows, x->cols);
+}
+
+void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc) {
+    size_t O = (size_t)x->rows, I = (size_t)x->cols;
+    if (x->trained) {
+        dt_pack(w->pool, g->pack_x, in, I, 1, w->T, x->cols);
+        dt_gemm(w->pool, g->param + x->offset, I, dy, 1, O, g->pack_x, x->rows, x->cols, w->T, true);
+    }
+    if (!dx) return;
+    dt_matrix_pack_back(w->pool, w->m, x, g->pack_w);
+    dt_gemm(w->pool, dx, I, dy, O, 1, g->pack_w, w->T, x->cols, x->rows, acc);
+}
