@@ -141,16 +141,22 @@ typedef struct row_bench {
 } row_bench;
 
 static void run_rmsnorm(const dt_kernels *k, row_bench *r) {
-    k->rmsnorm(r->y, WIDTH, r->x, WIDTH, r->w, r->a, ROWS, WIDTH, 1e-5f);
+    k->rmsnorm(r->y, WIDTH, r->x, WIDTH, r->w, 0, r->a, ROWS, WIDTH, 1e-5f);
 }
 static void run_rmsnorm_bwd(const dt_kernels *k, row_bench *r) {
-    k->rmsnorm_bwd(r->y, WIDTH, r->u, r->z, WIDTH, r->x, WIDTH, r->w, r->a, ROWS, WIDTH, false);
+    k->rmsnorm_bwd(r->y, WIDTH, r->u, r->z, WIDTH, r->x, WIDTH, r->w, 0, r->a, ROWS, WIDTH, false);
 }
 static void run_swiglu(const dt_kernels *k, row_bench *r) {
     k->swiglu(r->y, r->x, r->z, ROWS * WIDTH);
 }
 static void run_swiglu_bwd(const dt_kernels *k, row_bench *r) {
     k->swiglu_bwd(r->y, r->u, r->z, r->x, r->w, ROWS * WIDTH);
+}
+static void run_geglu(const dt_kernels *k, row_bench *r) {
+    k->geglu(r->y, r->x, r->z, ROWS * WIDTH);
+}
+static void run_geglu_bwd(const dt_kernels *k, row_bench *r) {
+    k->geglu_bwd(r->y, r->u, r->z, r->x, r->w, ROWS * WIDTH);
 }
 static void run_xent(const dt_kernels *k, row_bench *r) {
     k->xent(r->x, WIDTH, r->target, ROWS, WIDTH, 1.0f, r->a, r->b, r->c);
@@ -171,6 +177,8 @@ static void bench_rows(void) {
         {"rmsnorm_bwd", run_rmsnorm_bwd},
         {"swiglu",      run_swiglu     },
         {"swiglu_bwd",  run_swiglu_bwd },
+        {"geglu",       run_geglu      },
+        {"geglu_bwd",   run_geglu_bwd  },
         {"xent",        run_xent       },
         {"xent_bwd",    run_xent_bwd   },
         {"adamw",       run_adamw      },

@@ -9,6 +9,10 @@
 #define DT_TILE_ROWS 12 /* rows of C that vector kernels hold in registers: row cuts fall on its multiples */
 #define DT_BWD_ROWS 32  /* query rows that vector kernels take together in the backward pass of attention */
 
+/* The tanh form of gelu through a logistic function (kernel.h): 2 sqrt(2/pi), and 0.044715 times that. */
+#define DT_GELU_1 0x1.988454p+0f
+#define DT_GELU_3 0x1.2444f2p-4f
+
 /* Each fills the whole table. The scalar one is the specification the others are tested against. */
 void dt_kernels_fill_scalar(dt_kernels *t);
 

@@ -64,11 +64,13 @@ typedef struct dt_kernels {
     void (*gemm_tile)(float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int N, int K,
                       int m0, int m1, int p0, int p1, bool accumulate);
 
-    /* y = x * w / sqrt(mean(x^2) + eps); inv[t] = 1/sqrt(..) saved where not NULL. Rows T of width D. */
-    void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float *inv, int T, int D, float eps);
+    /* y = (x / sqrt(mean(x^2) + eps)) * (w + plus), plus 0 or 1; inv[t] = 1/sqrt(..) saved where not NULL. Rows T of
+     * width D. */
+    void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float plus, float *inv, int T, int D,
+                    float eps);
     /* dx is written or accumulated (acc) and may be dy itself; dw[D] += over these rows in order. */
     void (*rmsnorm_bwd)(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,
-                        const float *w, const float *inv, int T, int D, bool acc);
+                        const float *w, float plus, const float *inv, int T, int D, bool acc);
     /* rotate half, in place: heads n of width E in each of T rows (stride ld); cos/sin row: table[pos[t]*E/2 ..];
      * backward is sign = -1. */
     void (*rope)(float *x, size_t ld, int T, int n, int E, const int *pos, const float *cos_t, const float *sin_t, float sign);
@@ -77,6 +79,10 @@ typedef struct dt_kernels {
     /* h = silu(g) * u, silu(z) = z / (1 + exp(-z)) */
     void (*swiglu)(float *h, const float *g, const float *u, size_t n);
     void (*swiglu_bwd)(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
+    /* h = gelu(g) * u with the tanh form of gelu, z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))), which is
+     * z / (1 + exp(-k)) with k = z * fma(DT_GELU_3 * z, z, DT_GELU_1) (isa.h) */
+    void (*geglu)(float *h, const float *g, const float *u, size_t n);
+    void (*geglu_bwd)(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
     void (*add)(float *y, const float *x, size_t n); /* y += x */
 
     /* Rows of logits [T] of width V, stride ld, scaled by inv_temp: logp[t] of target[t] (skipped where < 0),

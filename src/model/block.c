@@ -47,7 +47,7 @@ typedef struct norm_ctx {
 static void norm_rows(void *ctx, int t0, int t1) {
     norm_ctx *c = ctx;
     size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D;
-    c->w->kr->rmsnorm(c->y + at, D, c->x + at, D, c->weight, c->inv ? c->inv + t0 : NULL, t1 - t0, (int)D,
+    c->w->kr->rmsnorm(c->y + at, D, c->x + at, D, c->weight, 0.0f, c->inv ? c->inv + t0 : NULL, t1 - t0, (int)D,
                       (float)c->w->m->cfg.rms_eps);
 }
 
@@ -61,7 +61,7 @@ static void norm_bwd_rows(void *ctx, int t0, int t1) {
     size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D;
     float *dw = c->partial + (size_t)(t0 / DT_ROW_CHUNK) * D;
     memset(dw, 0, D * sizeof *dw);
-    c->w->kr->rmsnorm_bwd(c->dx + at, D, dw, c->dy + at, D, c->x + at, D, c->weight, c->inv + t0, t1 - t0, (int)D, c->acc);
+    c->w->kr->rmsnorm_bwd(c->dx + at, D, dw, c->dy + at, D, c->x + at, D, c->weight, 0.0f, c->inv + t0, t1 - t0, (int)D, c->acc);
 }
 
 /* dst[n] += sum of the chunks' rows, in order: the bits do not depend on threads. */
@@ -149,8 +149,8 @@ static void rotate_rows(void *ctx, int t0, int t1) {
         if (s->y->q_norm != DT_NONE) {
             float *iq = s->a->inv_q ? s->a->inv_q + (size_t)t * (size_t)H : NULL;
             float *ik = s->a->inv_k ? s->a->inv_k + (size_t)t * (size_t)K : NULL;
-            s->w->kr->rmsnorm(dst, (size_t)E, src, (size_t)E, p + s->y->q_norm, iq, H, E, (float)c->rms_eps);
-            s->w->kr->rmsnorm(dst + k_at, (size_t)E, src + k_at, (size_t)E, p + s->y->k_norm, ik, K, E, (float)c->rms_eps);
+            s->w->kr->rmsnorm(dst, (size_t)E, src, (size_t)E, p + s->y->q_norm, 0.0f, iq, H, E, (float)c->rms_eps);
+            s->w->kr->rmsnorm(dst + k_at, (size_t)E, src + k_at, (size_t)E, p + s->y->k_norm, 0.0f, ik, K, E, (float)c->rms_eps);
         }
     }
     s->w->kr->rope(s->a->rot + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->w->m->cos_t, s->w->m->sin_t, 1.0f);
@@ -173,9 +173,9 @@ static void rotate_bwd_rows(void *ctx, int t0, int t1) {
     for (int t = t0; t < t1; t++) {
         float *d = s->g->dqkv + (size_t)t * W;
         const float *x = s->a->qkv + (size_t)t * W;
-        s->w->kr->rmsnorm_bwd(d, (size_t)E, dq_w, d, (size_t)E, x, (size_t)E, p + s->y->q_norm, s->a->inv_q + (size_t)t * (size_t)H,
+        s->w->kr->rmsnorm_bwd(d, (size_t)E, dq_w, d, (size_t)E, x, (size_t)E, p + s->y->q_norm, 0.0f, s->a->inv_q + (size_t)t * (size_t)H,
                               H, E, false);
-        s->w->kr->rmsnorm_bwd(d + k_at, (size_t)E, dk_w, d + k_at, (size_t)E, x + k_at, (size_t)E, p + s->y->k_norm,
+        s->w->kr->rmsnorm_bwd(d + k_at, (size_t)E, dk_w, d + k_at, (size_t)E, x + k_at, (size_t)E, p + s->y->k_norm, 0.0f,
                               s->a->inv_k + (size_t)t * (size_t)K, K, E, false);
     }
 }

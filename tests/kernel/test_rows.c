@@ -8,7 +8,7 @@ static const int widths[] = {0, 1, 2, 15, 16, 17, 31, 32, 33, 48, 127, 1000};
 typedef struct norm_case {
     int T, D;
     const double *x, *w, *dy;
-    double eps;
+    double eps, plus;
 } norm_case;
 
 static double norm_sum(const norm_case *c, const double *x, const double *w) {
@@ -19,7 +19,7 @@ static double norm_sum(const norm_case *c, const double *x, const double *w) {
             ss += x[t * c->D + d] * x[t * c->D + d];
         double r = 1.0 / sqrt(ss / c->D + c->eps);
         for (int d = 0; d < c->D; d++)
-            sum += c->dy[t * c->D + d] * x[t * c->D + d] * r * w[d];
+            sum += c->dy[t * c->D + d] * x[t * c->D + d] * r * (w[d] + c->plus);
     }
     return sum;
 }
@@ -34,36 +34,41 @@ static double norm_of_w(const double *w, void *arg) {
     return norm_sum(c, c->x, w);
 }
 
-static void rmsnorm_is_right(void **state) {
-    (void)state;
+static void check_rmsnorm(float plus) {
     enum { T = 3, D = 37 };
     const float eps = 1e-3f;
     float *x = floats(T * D), *w = floats(D), *y = floats(T * D), *dy = floats(T * D), *dx = floats(T * D);
     float *dw = floats(D), inv[T], *old = copy_floats(dx, T * D), zero[D + 16] = {0};
-    scalar()->rmsnorm(y, D, x, D, w, inv, T, D, eps);
+    scalar()->rmsnorm(y, D, x, D, w, plus, inv, T, D, eps);
     for (int t = 0; t < T; t++) {
         double ss = 0.0, want[D];
         for (int d = 0; d < D; d++)
             ss += (double)x[t * D + d] * (double)x[t * D + d];
         double r = 1.0 / sqrt(ss / D + (double)eps);
         for (int d = 0; d < D; d++)
-            want[d] = (double)x[t * D + d] * r * (double)w[d];
+            want[d] = (double)x[t * D + d] * r * ((double)w[d] + (double)plus);
         check_near("rmsnorm", y + t * D, want, D, 1e-6);
         check_near("inv", inv + t, &r, 1, 1e-6);
     }
     double *xd = doubles_of(x, T * D), *wd = doubles_of(w, D), *dyd = doubles_of(dy, T * D);
-    norm_case c = {T, D, xd, wd, dyd, (double)eps};
+    norm_case c = {T, D, xd, wd, dyd, (double)eps, (double)plus};
     memcpy(dw, zero, D * sizeof *dw);
-    scalar()->rmsnorm_bwd(dx, D, dw, dy, D, x, D, w, inv, T, D, false);
+    scalar()->rmsnorm_bwd(dx, D, dw, dy, D, x, D, w, plus, inv, T, D, false);
     check_gradient("rmsnorm dx", dx, xd, T * D, norm_of_x, &c, 1e-5);
     check_gradient("rmsnorm dw", dw, wd, D, norm_of_w, &c, 1e-5);
-    scalar()->rmsnorm_bwd(old, D, dw, dy, D, x, D, w, inv, T, D, true);
+    scalar()->rmsnorm_bwd(old, D, dw, dy, D, x, D, w, plus, inv, T, D, true);
     double *both = doubles_of(old, T * D);
-    scalar()->rmsnorm_bwd(old, D, dw, dy, D, x, D, w, inv, T, D, true);
+    scalar()->rmsnorm_bwd(old, D, dw, dy, D, x, D, w, plus, inv, T, D, true);
     for (int i = 0; i < T * D; i++)
         both[i] += (double)dx[i];
     check_near("accumulated dx", old, both, T * D, 1e-6);
     free(x), free(w), free(y), free(dy), free(dx), free(dw), free(old), free(xd), free(wd), free(dyd), free(both);
+}
+
+static void rmsnorm_is_right(void **state) {
+    (void)state;
+    check_rmsnorm(0.0f);
+    check_rmsnorm(1.0f);
 }
 
 static void rmsnorm_bits(void **state) {
@@ -74,14 +79,16 @@ static void rmsnorm_bits(void **state) {
         int D = widths[i];
         size_t ld = (size_t)D + 3, n = T * ld;
         float *x = floats(n), *w = floats(D), *dy = floats(n), *y = floats(n), *dx = floats(n), *dw = floats(D);
-        for (int acc = 0; acc < 2; acc++) {
+        for (int v = 0; v < 4; v++) {
+            bool acc = v % 2;
+            float plus = v < 2 ? 0.0f : 1.0f;
             float *y0 = copy_floats(y, n), *dx0 = copy_floats(dx, n), *dw0 = copy_floats(dw, D), inv[T + 16] = {0};
-            scalar()->rmsnorm(y0, ld, x, ld, w, inv, T, D, 1e-5f);
-            scalar()->rmsnorm_bwd(dx0, ld, dw0, dy, ld, x, ld, w, inv, T, D, acc);
+            scalar()->rmsnorm(y0, ld, x, ld, w, plus, inv, T, D, 1e-5f);
+            scalar()->rmsnorm_bwd(dx0, ld, dw0, dy, ld, x, ld, w, plus, inv, T, D, acc);
             for (int j = 0; (k = next_isa(&j));) {
                 float *y1 = copy_floats(y, n), *dx1 = copy_floats(dx, n), *dw1 = copy_floats(dw, D), got[T + 16] = {0};
-                k->rmsnorm(y1, ld, x, ld, w, got, T, D, 1e-5f);
-                k->rmsnorm_bwd(dx1, ld, dw1, dy, ld, x, ld, w, inv, T, D, acc);
+                k->rmsnorm(y1, ld, x, ld, w, plus, got, T, D, 1e-5f);
+                k->rmsnorm_bwd(dx1, ld, dw1, dy, ld, x, ld, w, plus, inv, T, D, acc);
                 check_bits("rmsnorm", k, y1, y0, n);
                 check_bits("rmsnorm inv", k, got, inv, T);
                 check_bits("rmsnorm dx", k, dx1, dx0, n);
@@ -89,7 +96,7 @@ static void rmsnorm_bits(void **state) {
                 if (!acc) { /* dx may be dy */
                     memcpy(dx1, dy, (n + 16) * sizeof *dx1);
                     memcpy(dw1, dw, ((size_t)D + 16) * sizeof *dw1);
-                    k->rmsnorm_bwd(dx1, ld, dw1, dx1, ld, x, ld, w, inv, T, D, false);
+                    k->rmsnorm_bwd(dx1, ld, dw1, dx1, ld, x, ld, w, plus, inv, T, D, false);
                     check_bits("rmsnorm dw in place", k, dw1, dw0, D);
                     for (int t = 0; t < T; t++)
                         if (memcmp(dx1 + t * ld, dx0 + t * ld, (size_t)D * sizeof *dx1) != 0)
@@ -160,6 +167,15 @@ static double swiglu_of_g(const double *g, void *arg) {
     return ud[1][0] * silu(*g) * ud[0][0];
 }
 
+static double gelu(double g) {
+    return 0.5 * g * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (g + 0.044715 * g * g * g)));
+}
+
+static double geglu_of_g(const double *g, void *arg) {
+    const double *const *ud = arg; /* u, dh */
+    return ud[1][0] * gelu(*g) * ud[0][0];
+}
+
 static void elementwise_is_right(void **state) {
     (void)state;
     enum { N = 100 };
@@ -177,6 +193,16 @@ static void elementwise_is_right(void **state) {
         check_near("swiglu", h + i, &want_h, 1, 1e-6);
         check_near("swiglu du", du + i, &want_du, 1, 1e-6);
         check_gradient("swiglu dg", dg + i, &gd, 1, swiglu_of_g, arg, 1e-5);
+    }
+    scalar()->geglu(h, g, u, N);
+    scalar()->geglu_bwd(dg, du, dh, g, u, N);
+    for (int i = 0; i < N; i++) {
+        double gd = (double)g[i], ud = (double)u[i], d = (double)dh[i];
+        double want_h = gelu(gd) * ud, want_du = gelu(gd) * d;
+        const double *arg[2] = {&ud, &d};
+        check_near("geglu", h + i, &want_h, 1, 1e-6);
+        check_near("geglu du", du + i, &want_du, 1, 1e-6);
+        check_gradient("geglu dg", dg + i, &gd, 1, geglu_of_g, arg, 1e-5);
     }
     double sum[N], squares = 0.0;
     for (int i = 0; i < N; i++) {
@@ -240,6 +266,13 @@ static void elementwise_bits(void **state) {
             k->swiglu_bwd(got[0], got[1], c, a, b, n);
             check_bits("swiglu dg", k, got[0], want[0], n);
             check_bits("swiglu du", k, got[1], want[1], n);
+            scalar()->geglu(want[0], a, b, n);
+            k->geglu(got[0], a, b, n);
+            check_bits("geglu", k, got[0], want[0], n);
+            scalar()->geglu_bwd(want[0], want[1], c, a, b, n);
+            k->geglu_bwd(got[0], got[1], c, a, b, n);
+            check_bits("geglu dg", k, got[0], want[0], n);
+            check_bits("geglu du", k, got[1], want[1], n);
             scalar()->add(want[0], a, n);
             k->add(got[0], a, n);
             check_bits("add", k, got[0], want[0], n);

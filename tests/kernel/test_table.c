@@ -71,7 +71,8 @@ static void tables_are_whole(void **state) {
         assert_int_equal(k->isa, i);
         assert_non_null(k->name);
         assert_true(k->gemm_tile && k->rmsnorm && k->rmsnorm_bwd && k->rope && k->attn && k->attn_bwd && k->swiglu &&
-                    k->swiglu_bwd && k->add && k->xent && k->xent_bwd && k->adamw && k->sumsq);
+                    k->swiglu_bwd && k->geglu && k->geglu_bwd && k->add && k->xent && k->xent_bwd && k->adamw &&
+                    k->sumsq);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Elementwise operations: SwiGLU forward and backward, addition, the AdamW step, sum of squares. */
+/* Elementwise operations: SwiGLU and GeGLU forward and backward, addition, the AdamW step, sum of squares. */
 #include "kernel/scalar/scalar.h"
 
 void dt_scalar_swiglu(float *h, const float *g, const float *u, size_t n) {
@@ -11,6 +11,24 @@ void dt_scalar_swiglu_bwd(float *dg, float *du, const float *dh, const float *g,
     for (size_t i = 0; i < n; i++) {
         float s = 1.0f / (1.0f + dt_expf_inline(-g[i])), d = dh[i];
         float slope = s * fmaf(g[i], 1.0f - s, 1.0f);
+        dg[i] = (d * u[i]) * slope;
+        du[i] = d * (g[i] * s);
+    }
+}
+
+void dt_scalar_geglu(float *h, const float *g, const float *u, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float k = g[i] * fmaf(DT_GELU_3 * g[i], g[i], DT_GELU_1);
+        h[i] = (g[i] / (1.0f + dt_expf_inline(-k))) * u[i];
+    }
+}
+
+/* gelu'(g) = s (1 + g (1 - s) k') with s = 1 / (1 + exp(-k)), k' = DT_GELU_1 + 3 DT_GELU_3 g^2. */
+void dt_scalar_geglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float k = g[i] * fmaf(DT_GELU_3 * g[i], g[i], DT_GELU_1), dk = fmaf(3.0f * DT_GELU_3 * g[i], g[i], DT_GELU_1);
+        float s = 1.0f / (1.0f + dt_expf_inline(-k)), d = dh[i];
+        float slope = s * fmaf(g[i] * (1.0f - s), dk, 1.0f);
         dg[i] = (d * u[i]) * slope;
         du[i] = d * (g[i] * s);
     }

@@ -13,6 +13,8 @@ void dt_kernels_fill_scalar(dt_kernels *t) {
         .attn_bwd = dt_scalar_attn_bwd,
         .swiglu = dt_scalar_swiglu,
         .swiglu_bwd = dt_scalar_swiglu_bwd,
+        .geglu = dt_scalar_geglu,
+        .geglu_bwd = dt_scalar_geglu_bwd,
         .add = dt_scalar_add,
         .xent = dt_scalar_xent,
         .xent_bwd = dt_scalar_xent_bwd,

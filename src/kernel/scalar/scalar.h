@@ -22,16 +22,18 @@ static inline float dt_fold_max(float v[DT_LANES]) {
 
 void dt_scalar_gemm_tile(float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int N, int K,
                          int m0, int m1, int p0, int p1, bool accumulate);
-void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float *inv, int T, int D,
-                       float eps);
+void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float plus, float *inv, int T,
+                       int D, float eps);
 void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,
-                           const float *w, const float *inv, int T, int D, bool acc);
+                           const float *w, float plus, const float *inv, int T, int D, bool acc);
 void dt_scalar_rope(float *x, size_t ld, int T, int n, int E, const int *pos, const float *cos_t, const float *sin_t,
                     float sign);
 void dt_scalar_attn(const dt_attn *a);
 void dt_scalar_attn_bwd(const dt_attn_bwd *a);
 void dt_scalar_swiglu(float *h, const float *g, const float *u, size_t n);
 void dt_scalar_swiglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
+void dt_scalar_geglu(float *h, const float *g, const float *u, size_t n);
+void dt_scalar_geglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);
 void dt_scalar_add(float *y, const float *x, size_t n);
 float dt_scalar_max(const float *x, size_t n);
 void dt_scalar_exp_weights(float *w, const float *x, size_t n, float shift, float scale);

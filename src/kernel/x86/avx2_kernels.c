@@ -23,6 +23,8 @@ void dt_kernels_fill_avx2(dt_kernels *t) {
         .attn_bwd = attn_bwd,
         .swiglu = swiglu,
         .swiglu_bwd = swiglu_bwd,
+        .geglu = geglu,
+        .geglu_bwd = geglu_bwd,
         .add = add,
         .xent = xent,
         .xent_bwd = xent_bwd,

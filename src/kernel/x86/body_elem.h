@@ -50,6 +50,33 @@ static void swiglu_bwd(float *dg, float *du, const float *dh, const float *g, co
     });
 }
 
+/* k of the tanh form of gelu: kernel.h. */
+V16_INLINE v16 gelu_k(v16 g) {
+    return v_mul(g, v_fma(v_mul(v_set(DT_GELU_3), g), g, v_set(DT_GELU_1)));
+}
+
+static void geglu(float *h, const float *g, const float *u, size_t n) {
+    v16 one = v_set(1.0f);
+    FOR_BLOCKS(n, {
+        v16 gv = get(g + i, b);
+        put(h + i, v_mul(v_div(gv, v_add(one, v_exp(v_neg(gelu_k(gv))))), get(u + i, b)), b);
+    });
+}
+
+static void geglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n) {
+    v16 one = v_set(1.0f), first = v_set(DT_GELU_1), third = v_set(3.0f * DT_GELU_3);
+    FOR_BLOCKS(n, {
+        v16 gv = get(g + i, b);
+        v16 d = get(dh + i, b);
+        v16 uv = get(u + i, b);
+        v16 dk = v_fma(v_mul(third, gv), gv, first);
+        v16 s = v_div(one, v_add(one, v_exp(v_neg(gelu_k(gv)))));
+        v16 slope = v_mul(s, v_fma(v_mul(gv, v_sub(one, s)), dk, one));
+        put(dg + i, v_mul(v_mul(d, uv), slope), b);
+        put(du + i, v_mul(d, v_mul(gv, s)), b);
+    });
+}
+
 static void add(float *y, const float *x, size_t n) {
     FOR_BLOCKS(n, put(y + i, v_add(get(y + i, b), get(x + i, b)), b););
 }
