@@ -42,6 +42,17 @@ void *dt_realloc(void *p, size_t n, size_t size);
 void *dt_alloc_aligned(size_t n, size_t size);
 char *dt_strdup(const char *s); /* NULL in, NULL out */
 
+/* ---- memory by the page (pages.c) ---- */
+
+/* A large block that lives long, zero, aligned to 64 at least, in huge pages where the system has them; memory is taken when
+ * it is first touched. NULL = no memory. Free with the same size. */
+void *dt_pages_alloc(size_t bytes);
+void dt_pages_free(void *p, size_t bytes); /* NULL is fine */
+/* These bytes of a mapped file are not needed for now: their memory is given back, and read again if touched. */
+void dt_map_drop(const void *data, size_t bytes);
+/* Bytes this process can still have without swapping, SIZE_MAX = unknown. DUET_MEMORY (MiB) says it instead. */
+size_t dt_memory_free(void);
+
 /* ---- growing byte buffer (buf.c) ---- */
 
 /* data is always NUL-terminated one past len (once anything was appended). max 0 = no cap.
