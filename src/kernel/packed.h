@@ -22,6 +22,9 @@ size_t dt_packed_bytes(dt_dtype type, int N, int K);
 /* Memory for W[N,K], contents undefined. DUET_E_NOMEM, DUET_E_UNSUPPORTED. */
 duet_status dt_packed_init(dt_packed *w, dt_dtype type, int N, int K, duet_err *err);
 void dt_packed_clear(dt_packed *w); /* w becomes empty; an empty one is fine */
+/* Rows row0 .. row0 + n - 1 as a matrix that shares the memory of w (never cleared), so that w can be filled in pieces. row0
+ * is a multiple of DT_NR, and so is n unless they are the last. */
+dt_packed dt_packed_rows(const dt_packed *w, int row0, int n);
 /* Packs all N rows, given one after the other in the file layout of the type. Parallel over the pool. */
 void dt_packed_fill(dt_pool *pool, dt_packed *w, const void *rows);
 /* Bytes of scratch that dt_product needs for M rows of A (activations in the form the type is multiplied with). */
