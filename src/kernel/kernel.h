@@ -24,7 +24,7 @@
 typedef enum dt_isa { DT_ISA_SCALAR, DT_ISA_AVX2, DT_ISA_AVX512 } dt_isa;
 
 /* One query row block of attention. K pages: [E][16] (transposed), V pages: [16][E].
- * Row i attends to keys 0 .. n_keys[i]-1:
+ * Row i attends to keys first_key[i] .. n_keys[i]-1, as if the others did not exist; the lane of key j is j mod 16:
  *   s_j = (fma chain over e of q[e] * k[j][e]) * scale;  mx = lane max;  p_j = dt_expf(s_j - mx)
  *   z = 16-lane sum of p_j;  o[e] = (fma chain over j of p_j * v[j][e]) / z
  * A row with no keys gives zeros. What lies in a page after the last key is never used. */
@@ -33,6 +33,7 @@ typedef struct dt_attn {
     float *o;                /* [nq] rows of E, stride ldo */
     size_t ldq, ldo;
     int nq, d_head;
+    const int *first_key;    /* [nq] or NULL: all 0 (a window: n_keys[i] - its width, at least 0) */
     const int *n_keys;       /* [nq] */
     const float *const *k;   /* page pointers, enough for max(n_keys) */
     const float *const *v;
@@ -41,7 +42,8 @@ typedef struct dt_attn {
     float *max_out, *sum_out; /* [nq] or NULL: mx and z, saved for the backward pass */
 } dt_attn;
 
-/* Backward of attention for one (sequence, query head), contiguous tokens 0..T-1, causal (row i sees 0..i).
+/* Backward of attention for one (sequence, query head), contiguous tokens 0..T-1, causal: row i sees
+ * first_key[i]..i, and first_key never falls.
  * Recomputes s and p as above. dq is written; dk and dv are accumulated (query heads that share a kv head
  * are called one after the other). Every element is one fma chain, over ascending keys (dq) or ascending query
  * rows (dk, dv), so this too has the same bits on every instruction set. */
@@ -49,6 +51,7 @@ typedef struct dt_attn_bwd {
     const float *q, *k, *v, *o, *d_o; /* rows of E with strides below */
     float *dq, *dk, *dv;
     size_t ldq, ldkv, ldo, lddq, lddkv;
+    const int *first_key; /* [T] or NULL: all 0 */
     const float *mx, *z; /* [T], saved by the forward pass */
     int T, d_head;
     float scale;

@@ -104,10 +104,10 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     const dt_hf_config *c = &f->m->cfg;
     const attend_task *t = &f->task[task];
     const dt_infer_seq *s = &f->seqs[t->seq];
-    int H = c->n_heads, K = c->n_kv, E = c->d_head, G = H / K, n_keys[QUERY_BLOCK + 256];
+    int H = c->n_heads, K = c->n_kv, E = c->d_head, G = H / K, n_keys[QUERY_BLOCK], first_key[QUERY_BLOCK];
     size_t W = (size_t)((H + 2 * K) * E), HE = (size_t)(H * E);
     const float **k = f->pages + (size_t)thread * 2 * (size_t)f->cap_pages, **v = k + f->cap_pages;
-    int last = s->pos0 + t->row0 + t->n, n_pages = (last + DT_KV_PAGE - 1) / DT_KV_PAGE;
+    int last = s->pos0 + t->row0 + t->n, window = f->m->layer[f->layer].window, n_pages = (last + DT_KV_PAGE - 1) / DT_KV_PAGE;
 
     for (int i = 0; i < n_pages; i++) {
         k[i] = dt_kv_k(f->kv, s->pages[i], f->layer, t->head);
@@ -116,14 +116,14 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     size_t row = (size_t)(f->row0[t->seq] + t->row0);
     dt_attn a = {.q = f->acts.rot + row * W + (size_t)(t->head * G * E),
                  .o = f->acts.a + row * HE + (size_t)(t->head * G * E),
-                 .d_head = E, .n_keys = n_keys, .k = k, .v = v, .scale = dt_attn_scale(E),
+                 .d_head = E, .first_key = first_key, .n_keys = n_keys, .k = k, .v = v, .scale = dt_attn_scale(E),
                  .scratch = f->scratch + (size_t)thread * f->scratch_stride};
     if (t->n == 1) { /* decoding: the query heads of one kv head are the rows */
         a.ldq = a.ldo = (size_t)E;
         for (int g0 = 0; g0 < G; g0 += QUERY_BLOCK) {
             a.nq = G - g0 < QUERY_BLOCK ? G - g0 : QUERY_BLOCK;
             for (int i = 0; i < a.nq; i++)
-                n_keys[i] = last;
+                dt_attn_range(last - 1, window, &first_key[i], &n_keys[i]);
             dt_attn part = a;
             part.q += g0 * E;
             part.o += g0 * E;
@@ -135,7 +135,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     a.ldo = HE;
     a.nq = t->n;
     for (int i = 0; i < t->n; i++)
-        n_keys[i] = s->pos0 + t->row0 + i + 1;
+        dt_attn_range(s->pos0 + t->row0 + i, window, &first_key[i], &n_keys[i]);
     for (int g = 0; g < G; g++) {
         dt_attn part = a;
         part.q += g * E;

@@ -81,6 +81,11 @@ void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, c
 
 /* 1 / sqrt(E), rounded once: both walks use this value. */
 float dt_attn_scale(int d_head);
+/* The keys that position pos sees in a layer of this window (0 = no window): *first .. *end - 1. */
+static inline void dt_attn_range(int pos, int window, int *first, int *end) {
+    *first = window > 0 && pos >= window ? pos - window + 1 : 0;
+    *end = pos + 1;
+}
 
 #define DT_ROW_CHUNK 64 /* rows of one task; also the fixed chunk of sums over rows */
 

@@ -38,6 +38,7 @@ struct dt_learn {
     float *logits;    /* [chunk, V] */
     int chunk;
     int *pos;
+    int *first_key;   /* [T] of the layer in the backward pass, where it has a window */
     int32_t *target;
     float *lse;
     /* the batch of the last forward */
@@ -137,11 +138,13 @@ duet_status dt_learn_create(duet_model *m, dt_pool *pool, const dt_learn_options
     l->logits = dt_alloc_aligned((size_t)l->chunk * (size_t)c->n_vocab, sizeof(float));
     l->product = dt_alloc_aligned(dt_model_scratch(m, opt->max_tokens), 1);
     l->pos = dt_calloc(T, sizeof *l->pos);
+    l->first_key = dt_calloc(T, sizeof *l->first_key);
     l->target = dt_calloc(T, sizeof *l->target);
     l->lse = dt_calloc(T, sizeof *l->lse);
     l->ids = dt_calloc(T, sizeof *l->ids);
     if (!l->acts || !l->act_block || (opt->recompute && !l->xs) || !l->x_out || !l->hf || !l->dhf || !l->inv_f || !l->grad_block ||
-        !l->g.pack_w || !l->g.pack_x || !l->g.partial || !l->logits || !l->product || !l->pos || !l->target || !l->lse || !l->ids) {
+        !l->g.pack_w || !l->g.pack_x || !l->g.partial || !l->logits || !l->product || !l->pos || !l->first_key || !l->target || !l->lse ||
+        !l->ids) {
         dt_learn_destroy(l);
         return dt_fail(err, DUET_E_NOMEM, "training: no memory for batches of %d tokens (%zu MiB); lower the batch or recompute",
                        opt->max_tokens, dt_learn_bytes(c, opt) >> 20);
@@ -175,6 +178,7 @@ void dt_learn_destroy(dt_learn *l) {
     free(l->logits);
     free(l->product);
     free(l->pos);
+    free(l->first_key);
     free(l->target);
     free(l->lse);
     free(l->ids);
@@ -193,6 +197,7 @@ typedef struct attend_ctx {
     dt_learn *l;
     dt_acts *a;
     dt_grads *g;
+    int layer;
 } attend_ctx;
 
 static void attend_task_run(void *arg, size_t task, int thread) {
@@ -218,16 +223,16 @@ static void attend_task_run(void *arg, size_t task, int thread) {
         memcpy(vp + (size_t)i * (size_t)E, row + (H + K + t->head) * E, (size_t)E * sizeof *vp);
     }
     float mx[QUERY_BLOCK], z[QUERY_BLOCK];
-    int n_keys[QUERY_BLOCK];
+    int n_keys[QUERY_BLOCK], first_key[QUERY_BLOCK];
     for (int h = t->head * G; h < (t->head + 1) * G; h++) {
         for (int r = 0; r < T; r += QUERY_BLOCK) {
             size_t row = (size_t)(s0 + r);
             dt_attn a = {.q = x->a->rot + row * W + (size_t)(h * E), .o = x->a->a + row * HE + (size_t)(h * E), .ldq = W, .ldo = HE,
-                         .nq = T - r < QUERY_BLOCK ? T - r : QUERY_BLOCK, .d_head = E, .n_keys = n_keys, .k = k, .v = v,
+                         .nq = T - r < QUERY_BLOCK ? T - r : QUERY_BLOCK, .d_head = E, .first_key = first_key, .n_keys = n_keys, .k = k, .v = v,
                          .scale = dt_attn_scale(E), .scratch = l->scratch + (size_t)thread * l->scratch_stride, .max_out = mx,
                          .sum_out = z};
             for (int i = 0; i < a.nq; i++)
-                n_keys[i] = r + i + 1;
+                dt_attn_range(r + i, l->m->layer[x->layer].window, &first_key[i], &n_keys[i]);
             dt_kernels_get()->attn(&a);
             for (int i = 0; i < a.nq; i++) {
                 x->a->mx[(size_t)h * (size_t)l->T + row + (size_t)i] = mx[i]; /* [H][T]: the backward pass reads a head's row */
@@ -239,8 +244,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
 
 static void attend(dt_walk *w, int layer, dt_acts *a) {
     dt_learn *l = w->ctx;
-    attend_ctx x = {.l = l, .a = a};
-    (void)layer;
+    attend_ctx x = {.l = l, .a = a, .layer = layer};
     dt_pool_run(w->pool, l->n_task, attend_task_run, &x);
 }
 
@@ -257,20 +261,23 @@ static void attend_bwd_task(void *arg, size_t task, int thread) {
         memset(x->g->dqkv + k_at + (size_t)i * W, 0, (size_t)E * sizeof(float));
         memset(x->g->dqkv + v_at + (size_t)i * W, 0, (size_t)E * sizeof(float));
     }
+    const int *first_key = l->m->layer[x->layer].window ? l->first_key + s0 : NULL;
     for (int h = t->head * G; h < (t->head + 1) * G; h++) {
         size_t q_at = row * W + (size_t)(h * E), o_at = row * HE + (size_t)(h * E);
         dt_attn_bwd b = {.q = x->a->rot + q_at, .k = x->a->rot + k_at, .v = x->a->rot + v_at, .o = x->a->a + o_at, .d_o = x->g->da + o_at,
                          .dq = x->g->dqkv + q_at, .dk = x->g->dqkv + k_at, .dv = x->g->dqkv + v_at, .ldq = W, .ldkv = W, .ldo = HE,
                          .lddq = W, .lddkv = W, .mx = x->a->mx + (size_t)h * (size_t)l->T + row, .z = x->a->z + (size_t)h * (size_t)l->T + row,
-                         .T = T, .d_head = E, .scale = dt_attn_scale(E), .scratch = l->scratch + (size_t)thread * l->scratch_stride};
+                         .T = T, .d_head = E, .first_key = first_key, .scale = dt_attn_scale(E), .scratch = l->scratch + (size_t)thread * l->scratch_stride};
         dt_kernels_get()->attn_bwd(&b);
     }
 }
 
 static void attend_bwd(dt_walk *w, int layer, dt_acts *a, dt_grads *g) {
     dt_learn *l = w->ctx;
-    attend_ctx x = {.l = l, .a = a, .g = g};
-    (void)layer;
+    attend_ctx x = {.l = l, .a = a, .g = g, .layer = layer};
+    int end, window = l->m->layer[layer].window;
+    for (int t = 0; window && t < l->T; t++)
+        dt_attn_range(l->pos[t], window, &l->first_key[t], &end);
     dt_pool_run(w->pool, l->n_task, attend_bwd_task, &x);
 }
 

@@ -35,6 +35,7 @@ typedef struct dt_matrix {
 typedef struct dt_layer {
     size_t norm1, q_norm, k_norm, qkv_bias, norm2;
     dt_matrix qkv, o, gate_up, down;
+    int window; /* keys that a row attends to, its own included; 0 = all before it */
 } dt_layer;
 
 struct duet_model {

@@ -2,13 +2,13 @@
 #include "kernel/scalar/scalar.h"
 
 static void attend_row(const dt_attn *a, int i, float *p) {
-    int n = a->n_keys[i], E = a->d_head;
+    int first = a->first_key ? a->first_key[i] : 0, n = a->n_keys[i], E = a->d_head;
     const float *q = a->q + i * a->ldq;
     float *o = a->o + i * a->ldo, top[DT_LANES], sum[DT_LANES] = {0};
 
     for (int l = 0; l < DT_LANES; l++)
         top[l] = -INFINITY;
-    for (int j = 0; j < n; j++) {
+    for (int j = first; j < n; j++) {
         const float *k = a->k[j / DT_KV_PAGE] + j % DT_KV_PAGE;
         float s = 0.0f;
         for (int e = 0; e < E; e++)
@@ -17,16 +17,16 @@ static void attend_row(const dt_attn *a, int i, float *p) {
         top[j % DT_LANES] = p[j] > top[j % DT_LANES] ? p[j] : top[j % DT_LANES];
     }
     float mx = dt_fold_max(top);
-    for (int j = 0; j < n; j++) {
+    for (int j = first; j < n; j++) {
         p[j] = dt_expf_inline(p[j] - mx);
         sum[j % DT_LANES] = sum[j % DT_LANES] + p[j];
     }
     float z = dt_fold_sum(sum);
     for (int e = 0; e < E; e++) {
         float s = 0.0f;
-        for (int j = 0; j < n; j++)
+        for (int j = first; j < n; j++)
             s = fmaf(p[j], a->v[j / DT_KV_PAGE][(size_t)(j % DT_KV_PAGE) * E + e], s);
-        o[e] = n ? s / z : 0.0f; /* a row that sees nothing gives zeros */
+        o[e] = first < n ? s / z : 0.0f; /* a row that sees nothing gives zeros */
     }
     if (a->max_out)
         a->max_out[i] = mx;
@@ -52,7 +52,7 @@ void dt_scalar_attn_bwd(const dt_attn_bwd *a) {
         float ci = dt_fold_sum(c);
         for (int e = 0; e < E; e++)
             dq[e] = 0.0f;
-        for (int j = 0; j <= i; j++) {
+        for (int j = a->first_key ? a->first_key[i] : 0; j <= i; j++) {
             const float *k = a->k + j * a->ldkv, *v = a->v + j * a->ldkv;
             float *dk = a->dk + j * a->lddkv, *dv = a->dv + j * a->lddkv, s = 0.0f, g = 0.0f;
             for (int e = 0; e < E; e++)

@@ -150,44 +150,54 @@ typedef void (*scores_fn)(const float *q, size_t ldq, const float *const *k, siz
 static const mix_fn mix[ATTN_ROWS + 1] = {NULL, mix_1, mix_2, mix_3, mix_4, mix_5, mix_6};
 static const scores_fn scores[ATTN_ROWS + 1] = {NULL, scores_1, scores_2, scores_3, scores_4, scores_5, scores_6};
 
-/* Rows that end at different j: together up to the shortest, then each alone. end[r] is row r's own j1. */
-static void mix_ragged(int rows, mix_args m, const size_t *end) {
-    size_t common = end[0];
-    for (int r = 1; r < rows; r++)
-        common = end[r] < common ? end[r] : common;
-    m.j1 = common;
-    mix[rows](&m);
+/* Rows whose sums begin and end at different j: row r over [from[r], to[r]). What all share together, the rest of each
+ * alone before and after it, so each element stays one chain. */
+static void mix_ragged(int rows, mix_args m, const size_t *from, const size_t *to) {
+    size_t j0 = 0, j1 = SIZE_MAX;
+    bool same = true;
     for (int r = 0; r < rows; r++) {
-        if (end[r] == common)
-            continue;
+        j0 = from[r] > j0 ? from[r] : j0;
+        j1 = to[r] < j1 ? to[r] : j1;
+        same = same && from[r] == from[0];
+    }
+    if (j0 > j1)
+        j0 = j1; /* nothing is shared: each row is all tail or, where it begins later, nothing but its own range */
+    for (int r = 0; !same && r < rows; r++) {
         mix_args one = m;
         one.c += r * m.ldc;
         one.w += r * m.wrs;
-        one.j0 = common;
-        one.j1 = end[r];
-        one.from_c = true;
+        one.j0 = from[r];
+        one.j1 = j0 > from[r] ? j0 : from[r];
         mix_1(&one);
+    }
+    if (!same)
+        m.from_c = true;
+    m.j0 = j0;
+    m.j1 = j1;
+    if (j0 < j1 || !m.from_c)
+        mix[rows](&m);
+    for (int r = 0; r < rows; r++) {
+        mix_args one = m;
+        one.c += r * m.ldc;
+        one.w += r * m.wrs;
+        one.j0 = from[r] > j1 ? from[r] : j1;
+        one.j1 = to[r];
+        one.from_c = true;
+        if (one.j0 < one.j1)
+            mix_1(&one);
     }
 }
 
-/* s[0..n) becomes exp(s - max); returns the max and the sum. */
-static void softmax_row(float *s, size_t n, float *max_out, float *sum_out) {
-    size_t full = n & ~(size_t)15, tail = n - full;
+/* s[first..n) becomes exp(s - max); returns the max and the sum. s has whole blocks of 16 around that range. */
+static void softmax_row(float *s, size_t first, size_t n, float *max_out, float *sum_out) {
     v16 top = v_set(-INFINITY), sum = v_zero();
-    for (size_t j = 0; j < full; j += 16)
-        top = v_max(v_load(s + j), top);
-    if (tail)
-        top = v_max(v_keep_n(v_load(s + full), tail, -INFINITY), top);
+    for (size_t j = first & ~(size_t)15; j < n; j += 16)
+        top = v_max(v_keep_range(v_load(s + j), j, first, n, -INFINITY), top);
     float mx = v_fold_max(top);
     v16 mv = v_set(mx);
-    for (size_t j = 0; j < full; j += 16) {
-        v16 p = v_exp(v_sub(v_load(s + j), mv));
+    for (size_t j = first & ~(size_t)15; j < n; j += 16) {
+        v16 p = v_keep_range(v_exp(v_sub(v_load(s + j), mv)), j, first, n, 0.0f);
         v_store(s + j, p);
-        sum = v_add(sum, p);
-    }
-    if (tail) {
-        v16 p = v_keep_n(v_exp(v_sub(v_load(s + full), mv)), tail, 0.0f);
-        v_store(s + full, p);
         sum = v_add(sum, p);
     }
     *max_out = mx;
@@ -200,20 +210,27 @@ static void divide_row(float *o, size_t E, float z) {
 }
 
 static void attend_rows(const dt_attn *a, int i0, int rows, size_t lds) {
-    size_t E = (size_t)a->d_head, end[ATTN_ROWS], longest = 0;
+    size_t E = (size_t)a->d_head, from[ATTN_ROWS], end[ATTN_ROWS], first = SIZE_MAX, last = 0;
     float *s = a->scratch, *o = a->o + i0 * a->ldo;
 
     for (int r = 0; r < rows; r++) {
         end[r] = (size_t)a->n_keys[i0 + r];
-        longest = end[r] > longest ? end[r] : longest;
+        from[r] = a->first_key ? (size_t)a->first_key[i0 + r] : 0;
+        if (from[r] >= end[r])
+            from[r] = end[r] = 0;
+        else
+            first = from[r] < first ? from[r] : first;
+        last = end[r] > last ? end[r] : last;
     }
-    scores[rows](a->q + i0 * a->ldq, a->ldq, a->k, (longest + 15) / 16, E, a->scale, s, lds);
+    if (first < last)
+        scores[rows](a->q + i0 * a->ldq, a->ldq, a->k + first / 16, (last + 15) / 16 - first / 16, E, a->scale,
+                     s + first / 16 * 16, lds);
 
     float mx[ATTN_ROWS], z[ATTN_ROWS];
     for (int r = 0; r < rows; r++)
-        softmax_row(s + r * lds, end[r], &mx[r], &z[r]);
+        softmax_row(s + r * lds, from[r], end[r], &mx[r], &z[r]);
     mix_ragged(rows, (mix_args){.c = o, .ldc = a->ldo, .w = s, .wrs = lds, .wcs = 1, .pages = a->v, .ldx = E, .E = E},
-               end);
+               from, end);
     for (int r = 0; r < rows; r++) {
         if (end[r])
             divide_row(o + r * a->ldo, E, z[r]);
@@ -244,10 +261,11 @@ static void to_pages(float *out, const float *x, size_t ldx, size_t T, size_t E)
     }
 }
 
-/* One row: p from scores, ds from g = d_o . v; both in place, keys 0..n-1 (what follows is left unspecified). */
-static void bwd_row(float *p, float *g, size_t n, float mx, float z, float c, float scale) {
+/* One row: p from scores, ds from g = d_o . v; both in place, keys first..n-1 (the others of their blocks of 16 are left
+ * unspecified). */
+static void bwd_row(float *p, float *g, size_t first, size_t n, float mx, float z, float c, float scale) {
     v16 mv = v_set(mx), iz = v_set(1.0f / z), cv = v_set(c), sv = v_set(scale);
-    for (size_t j = 0; j < n; j += 16) {
+    for (size_t j = first & ~(size_t)15; j < n; j += 16) {
         v16 pv = v_mul(v_exp(v_sub(v_load(p + j), mv)), iz);
         v_store(p + j, pv);
         v_store(g + j, v_mul(v_mul(pv, v_sub(v_load(g + j), cv)), sv));
@@ -260,33 +278,32 @@ static float dot_row(const float *x, const float *y, size_t n) {
     return v_fold_sum(s);
 }
 
-/* dk (or dv) of all keys += sum over query rows [i0,i1) of w[i - i0][j] * x[i]; key j is seen by rows i >= j. */
-static void bwd_keys(float *out, size_t ld, const float *w, size_t lds, const float *x, size_t ldx, size_t E, size_t i0,
+/* dk (or dv) of the keys from j0 on += sum over query rows [i0,i1) of w[i - i0][j] * x[i]; key j is seen by the rows from
+ * j to the last whose first key is not beyond it. */
+static void bwd_keys(const dt_attn_bwd *a, float *out, const float *w, size_t lds, const float *x, size_t ldx, size_t i0,
                      size_t i1) {
-    for (size_t j = 0; j < i1; j += ATTN_ROWS) {
+    size_t first = a->first_key ? (size_t)a->first_key[i0] : 0;
+    for (size_t j = first; j < i1; j += ATTN_ROWS) {
         int rows = i1 - j < ATTN_ROWS ? (int)(i1 - j) : ATTN_ROWS;
-        size_t all = j + rows - 1 > i0 ? j + rows - 1 : i0; /* from this row on all keys of the block are seen */
-        mix_args m = {.c = out + j * ld,
-                      .ldc = ld,
-                      .w = w + j,
-                      .wrs = 1,
-                      .wcs = lds,
-                      .x = x + i0 * ldx,
-                      .ldx = ldx,
-                      .E = E,
-                      .j0 = all - i0,
-                      .j1 = i1 - i0,
-                      .from_c = true};
-        for (size_t r = 0; r + 1 < (size_t)rows; r++) {
-            mix_args one = m;
-            one.c += r * ld;
-            one.w += r;
-            one.j0 = j + r > i0 ? j + r - i0 : 0;
-            one.j1 = all - i0;
-            if (one.j0 < one.j1)
-                mix_1(&one);
+        size_t from[ATTN_ROWS], to[ATTN_ROWS];
+        for (int r = 0; r < rows; r++) {
+            size_t end = i1;
+            while (a->first_key && (size_t)a->first_key[end - 1] > j + r)
+                end--;
+            from[r] = j + r > i0 ? j + r - i0 : 0;
+            to[r] = end > i0 ? end - i0 : 0;
+            if (to[r] < from[r])
+                to[r] = from[r];
         }
-        mix[rows](&m);
+        mix_ragged(rows, (mix_args){.c = out + j * a->lddkv,
+                                    .ldc = a->lddkv,
+                                    .w = w + j,
+                                    .wrs = 1,
+                                    .wcs = lds,
+                                    .x = x + i0 * ldx,
+                                    .ldx = ldx,
+                                    .E = (size_t)a->d_head,
+                                    .from_c = true}, from, to);
     }
 }
 
@@ -302,8 +319,8 @@ static void attn_bwd(const dt_attn_bwd *a) {
             int rows = i1 - i < ATTN_ROWS ? (int)(i1 - i) : ATTN_ROWS;
             float *pi = p + (i - i0) * lds, *di = ds + (i - i0) * lds;
             const float *q = a->q + i * a->ldq, *d_o = a->d_o + i * a->ldo;
-            size_t end[ATTN_ROWS];
-            for (size_t page = 0; page * 16 < i + rows; page += ATTN_PAGES) {
+            size_t from[ATTN_ROWS], end[ATTN_ROWS];
+            for (size_t page = a->first_key ? (size_t)a->first_key[i] / 16 : 0; page * 16 < i + rows; page += ATTN_PAGES) {
                 const float *ks[ATTN_PAGES], *vs[ATTN_PAGES];
                 size_t n = (i + rows + 15) / 16 - page;
                 if (n > ATTN_PAGES)
@@ -317,8 +334,9 @@ static void attn_bwd(const dt_attn_bwd *a) {
             }
             for (int r = 0; r < rows; r++) {
                 float c = dot_row(d_o + r * a->ldo, a->o + (i + r) * a->ldo, E);
+                from[r] = a->first_key ? (size_t)a->first_key[i + r] : 0;
                 end[r] = i + r + 1;
-                bwd_row(pi + r * lds, di + r * lds, end[r], a->mx[i + r], a->z[i + r], c, a->scale);
+                bwd_row(pi + r * lds, di + r * lds, from[r], end[r], a->mx[i + r], a->z[i + r], c, a->scale);
             }
             mix_ragged(rows,
                        (mix_args){.c = a->dq + i * a->lddq,
@@ -329,10 +347,10 @@ static void attn_bwd(const dt_attn_bwd *a) {
                                   .x = a->k,
                                   .ldx = a->ldkv,
                                   .E = E},
-                       end);
+                       from, end);
         }
-        bwd_keys(a->dk, a->lddkv, ds, lds, a->q, a->ldq, E, i0, i1);
-        bwd_keys(a->dv, a->lddkv, p, lds, a->d_o, a->ldo, E, i0, i1);
+        bwd_keys(a, a->dk, ds, lds, a->q, a->ldq, i0, i1);
+        bwd_keys(a, a->dv, p, lds, a->d_o, a->ldo, i0, i1);
     }
 }
 

@@ -61,6 +61,18 @@ V16_INLINE v16 v_keep_n(v16 x, size_t n, float fill) {
     first_n(n, &lo, &hi);
     return (v16){_mm256_blendv_ps(f, x.a, _mm256_castsi256_ps(lo)), _mm256_blendv_ps(f, x.b, _mm256_castsi256_ps(hi))};
 }
+/* Lanes of elements j..j+15 outside [first, end) become `fill`; j < end, j + 16 > first. */
+V16_INLINE v16 v_keep_range(v16 x, size_t j, size_t first, size_t end, float fill) {
+    if (end - j < 16)
+        x = v_keep_n(x, end - j, fill);
+    if (j < first) {
+        __m256i lo, hi;
+        __m256 f = _mm256_set1_ps(fill);
+        first_n(first - j, &lo, &hi);
+        x = (v16){_mm256_blendv_ps(x.a, f, _mm256_castsi256_ps(lo)), _mm256_blendv_ps(x.b, f, _mm256_castsi256_ps(hi))};
+    }
+    return x;
+}
 V16_INLINE v16 v_add(v16 x, v16 y) {
     return (v16){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
 }

@@ -46,6 +46,14 @@ V16_INLINE void v_store_n(float *p, v16 a, size_t n) {
 V16_INLINE v16 v_keep_n(v16 a, size_t n, float fill) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(fill), first_n(n), a);
 }
+/* Lanes of elements j..j+15 outside [first, end) become `fill`; j < end, j + 16 > first. */
+V16_INLINE v16 v_keep_range(v16 a, size_t j, size_t first, size_t end, float fill) {
+    if (end - j < 16)
+        a = v_keep_n(a, end - j, fill);
+    if (j < first)
+        a = _mm512_mask_mov_ps(a, first_n(first - j), _mm512_set1_ps(fill));
+    return a;
+}
 V16_INLINE v16 v_add(v16 a, v16 b) {
     return _mm512_add_ps(a, b);
 }
