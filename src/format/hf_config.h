@@ -10,12 +10,18 @@
 
 #define DT_MAX_EOS 16
 
-typedef enum dt_arch { DT_ARCH_QWEN3, DT_ARCH_QWEN2, DT_ARCH_LLAMA } dt_arch;
-typedef enum dt_rope_kind { DT_ROPE_NONE, DT_ROPE_LLAMA3 } dt_rope_kind;
+#define DT_MAX_LAYERS 1024
 
+typedef enum dt_arch { DT_ARCH_QWEN3, DT_ARCH_QWEN2, DT_ARCH_LLAMA, DT_ARCH_MISTRAL, DT_ARCH_GEMMA3 } dt_arch;
+typedef enum dt_rope_kind { DT_ROPE_NONE, DT_ROPE_LLAMA3, DT_ROPE_LINEAR, DT_ROPE_YARN } dt_rope_kind;
+typedef enum dt_act { DT_ACT_SILU, DT_ACT_GELU_TANH } dt_act;
+
+/* What the engine needs to know of a model. Whoever fills one from another format starts with dt_hf_config_start(),
+ * which sets what an architecture implies, then the sizes, then calls dt_hf_config_check(). `arch` itself decides only
+ * the names in config.json and of the tensors; the computation follows from the other fields. */
 typedef struct dt_hf_config {
     dt_arch arch;
-    char model_type[32];
+    char model_type[32]; /* as written: "qwen3", "gemma3_text", ... */
     int n_layers;  /* num_hidden_layers */
     int d_model;   /* D: hidden_size */
     int n_heads;   /* H: num_attention_heads */
@@ -26,11 +32,26 @@ typedef struct dt_hf_config {
     int max_pos;   /* max_position_embeddings */
     double rms_eps;
     double rope_theta;
-    bool tied;      /* tie_word_embeddings */
-    bool qk_norm;   /* qwen3 */
-    bool qkv_bias;  /* qwen2; llama's attention_bias */
-    dt_rope_kind rope_kind;
-    double rope_factor, rope_low, rope_high, rope_original; /* llama3 scaling */
+    bool tied;          /* tie_word_embeddings */
+    bool qk_norm;       /* qwen3, gemma3: a norm over each head of q and k */
+    bool qkv_bias;      /* qwen2 */
+    bool post_norms;    /* gemma3: what attention and the feed-forward part give is normed before it is added */
+    bool norm_plus_one; /* norms multiply by 1 + w: gemma3 in this format. (GGUF stores 1 + w: false there) */
+    bool scaled_embed;  /* gemma3: embeddings are multiplied by sqrt(D), in f32 */
+    dt_act act;         /* of the gate: hidden_act, hidden_activation */
+    double attn_scalar; /* query_pre_attn_scalar: scores are q.k / sqrt(attn_scalar); 0 before the check: E */
+    /* Layers whose bit l % 64 of windowed[l / 64] is set see `window` keys, their own position included
+     * (sliding_window; 0 = no layer does). Gemma 3: all but each sixth; Mistral 7B v0.1: all. */
+    int window;
+    uint64_t windowed[DT_MAX_LAYERS / 64];
+    dt_rope_kind rope_kind;  /* of rope_theta's layers */
+    double rope_local_theta; /* gemma3: base of windowed layers, never scaled; 0 = they are as all others */
+    double rope_factor;      /* linear, yarn, llama3 */
+    double rope_original;    /* yarn, llama3: original_max_position_embeddings; max_pos is what scaling makes of it */
+    double rope_low, rope_high;  /* llama3: low_freq_factor, high_freq_factor */
+    double rope_fast, rope_slow; /* yarn: beta_fast, beta_slow */
+    double rope_attn;            /* yarn: attention_factor, by which cos and sin are multiplied */
+    bool rope_untruncated;       /* yarn: truncate is false */
     double init_range; /* initializer_range, default 0.02 */
     dt_dtype dtype;    /* torch_dtype: DT_F32 or DT_BF16 */
     int32_t bos_id;    /* -1 = none */
@@ -47,6 +68,20 @@ typedef struct dt_hf_generation {
     int32_t eos_ids[DT_MAX_EOS];
     int n_eos;
 } dt_hf_generation;
+
+const char *dt_hf_arch_type(dt_arch arch);                     /* "gemma3_text" */
+const char *dt_hf_arch_class(dt_arch arch);                    /* "Gemma3ForCausalLM" */
+bool dt_hf_arch_find(const char *model_type, dt_arch *out);    /* false: unknown */
+/* Zeros, and what `arch` implies: flags, activation, thetas. */
+void dt_hf_config_start(dt_hf_config *c, dt_arch arch);
+void dt_hf_config_window_layer(dt_hf_config *c, int layer); /* this layer is windowed */
+/* All layers but each period-th (gemma3: 6) are windowed; period 0: every layer is. n_layers is set. */
+void dt_hf_config_window_layers(dt_hf_config *c, int period);
+int dt_hf_config_window(const dt_hf_config *c, int layer); /* keys a row of the layer sees; 0 = all before it */
+double dt_hf_yarn_attn(double factor); /* attention_factor where none is given: 0.1 ln(factor) + 1 */
+/* Relations between fields (heads and kv heads, even head width, windows, rope scaling) and the last defaults. `name` is
+ * for messages. DUET_E_FORMAT. */
+duet_status dt_hf_config_check(dt_hf_config *c, const char *name, duet_err *err);
 
 duet_status dt_hf_config_parse(const char *name, const char *json, size_t n, dt_hf_config *out, duet_err *err);
 duet_status dt_hf_config_read(const char *dir, dt_hf_config *out, duet_err *err);
