@@ -68,6 +68,12 @@ static_assert(sizeof(dt_q4_k) == 144 && sizeof(dt_q5_k) == 176 && sizeof(dt_q6_k
  * the order written: x = d * (q - 8); x = d * q + m; x = (d * sc) * q - dmin * mn. */
 void dt_quant_to_f32(dt_dtype t, const void *blocks, float *dst, size_t n);
 
+/* The other way (quantise.c), by search: of the steps tried, the one with the least squared error, large elements counting
+ * more in the K types. n finite floats, whole blocks; also to F32, F16 and BF16. Only types that dt_quant_can_write. A pure
+ * function of a block: threads may share a tensor's rows. */
+bool dt_quant_can_write(dt_dtype t);
+void dt_quant_from_f32(dt_dtype t, const float *src, void *dst, size_t n);
+
 int dt_q3_k_scale(const uint8_t scales[12], int run);                          /* run 0..15 -> -32..31 */
 void dt_q4_k_scale(const uint8_t scales[12], int run, int *scale, int *min); /* run 0..7; Q4_K and Q5_K */
 
