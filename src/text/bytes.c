@@ -1,7 +1,11 @@
-/* The byte alphabet of byte-level BPE files: each of the 256 bytes is written as one printable character.
+/* How vocabulary files write bytes.
+ *
+ * The byte alphabet of byte-level BPE files: each of the 256 bytes is written as one printable character.
  * The 188 bytes that are printable in Latin-1 stand for themselves; the other 68, in order, are U+0100 and on
  * (so space is U+0120 and newline U+010A). */
 #include "text/tokenizer.h"
+
+#include <string.h>
 
 static bool is_own_char(int b) {
     return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
@@ -49,6 +53,19 @@ bool dt_bytes_unspell(const char *s, size_t n, uint8_t *out, size_t *n_out) {
     }
     *n_out = w;
     return true;
+}
+
+size_t dt_spaces_unspell(const char *s, size_t n, char *out) {
+    size_t w = 0;
+    for (size_t i = 0; i < n;) {
+        if (n - i >= 3 && !memcmp(s + i, DT_SPACE_CHAR, 3)) {
+            out[w++] = ' ';
+            i += 3;
+        } else {
+            out[w++] = s[i++];
+        }
+    }
+    return w;
 }
 
 bool dt_bytes_spell(const char *raw, size_t n, dt_buf *out) {

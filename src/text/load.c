@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define MAX_FILE ((size_t)256 << 20)
-#define MAX_TOKEN ((size_t)1 << 20)
 
 /* ---- typed access ---- */
 
@@ -93,151 +92,71 @@ static duet_status each_component(duet_tokenizer *t, const json_t *o, const char
 
 /* ---- vocabulary and merges ---- */
 
-static duet_status read_id(const json_t *v, const char *s, size_t n, int32_t *id, duet_err *err) {
+static duet_status read_id(const json_t *v, const char *s, size_t n, int64_t *id, duet_err *err) {
     char q[DT_TOK_QUOTE];
     if (!json_is_integer(v))
         return dt_fail(err, DUET_E_FORMAT, "the id of token %s is %s, not a whole number", dt_tok_quote(q, s, n),
                        type_name(v));
-    const json_int_t i = json_integer_value(v);
-    if (i < 0 || i >= DT_TOK_MAX_IDS)
-        return dt_fail(err, DUET_E_FORMAT, "token %s has the id %lld, outside 0..%d", dt_tok_quote(q, s, n),
-                       (long long)i, DT_TOK_MAX_IDS - 1);
-    *id = (int32_t)i;
+    *id = json_integer_value(v);
     return DUET_OK;
 }
 
-/* Largest id, number of tokens and of bytes, over the vocabulary and the added tokens. */
-static duet_status measure(json_t *vocab, const json_t *added, size_t *n_tokens, int32_t *size, size_t *bytes,
-                           duet_err *err) {
-    const char *key = NULL;
-    json_t *v = NULL;
-    json_object_foreach(vocab, key, v) {
-        int32_t id = 0;
-        const size_t n = strlen(key);
-        duet_status st = read_id(v, key, n, &id, err);
-        if (st)
-            return st;
-        if (n > MAX_TOKEN)
-            return dt_fail(err, DUET_E_FORMAT, "token %d has %zu bytes, more than %zu", id, n, MAX_TOKEN);
-        if (id >= *size)
-            *size = id + 1;
-        *bytes += n;
-        ++*n_tokens;
-    }
+/* The room that added tokens take. */
+static duet_status measure_added(const json_t *added, dt_tok_room *room, duet_err *err) {
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *a = json_array_get(added, i), *content = json_object_get(a, "content");
-        int32_t id = 0;
-        if (!json_is_string(content))
-            return dt_fail(err, DUET_E_FORMAT, "added_tokens[%zu] has no \"content\" string", i);
         const char *s = json_string_value(content);
+        int64_t id = 0;
+        if (!s)
+            return dt_fail(err, DUET_E_FORMAT, "added_tokens[%zu] has no \"content\" string", i);
         const size_t n = json_string_length(content);
         duet_status st = read_id(json_object_get(a, "id"), s, n, &id, err);
+        if (!st)
+            st = dt_tok_measure(room, s, n, id, err);
         if (st)
             return st;
-        if (n > MAX_TOKEN)
-            return dt_fail(err, DUET_E_FORMAT, "added token %d has %zu bytes, more than %zu", id, n, MAX_TOKEN);
-        if (id >= *size)
-            *size = id + 1;
-        *bytes += n;
-        ++*n_tokens;
     }
-    if ((size_t)*size > *n_tokens + DT_TOK_MAX_GAP)
-        return dt_fail(err, DUET_E_FORMAT, "the largest id is %d but there are only %zu tokens", *size - 1, *n_tokens);
     return DUET_OK;
 }
 
-static duet_status put_token(duet_tokenizer *t, int32_t id, const char *s, size_t n, duet_err *err) {
-    uint8_t small[256], *raw = n <= sizeof small ? small : malloc(n);
-    size_t k = 0;
-    bool ok = raw != NULL;
-    if (ok) {
-        const bool plain = dt_bytes_unspell(s, n, raw, &k);
-        ok = plain ? dt_vocab_put(&t->vocab, id, raw, k, DT_TOK_VOCAB)
-                   : dt_vocab_put(&t->vocab, id, s, n, DT_TOK_VOCAB | DT_TOK_ODD);
-    }
-    if (raw != small)
-        free(raw);
-    return ok ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "no memory for the vocabulary");
-}
-
-static duet_status read_vocab(duet_tokenizer *t, json_t *vocab, duet_err *err) {
+static duet_status list_vocab(json_t *vocab, dt_tok_lists *l, duet_err *err) {
     const char *key = NULL;
     json_t *v = NULL;
-    char q[DT_TOK_QUOTE];
+    duet_status st = DUET_OK;
+    l->vocab = dt_calloc(json_object_size(vocab) + 1, sizeof *l->vocab);
+    if (!l->vocab)
+        return dt_fail(err, DUET_E_NOMEM, "no memory for the vocabulary");
     json_object_foreach(vocab, key, v) {
-        const int32_t id = (int32_t)json_integer_value(v);
-        const size_t n = strlen(key);
-        if (t->vocab.tokens[id].flags)
-            return dt_fail(err, DUET_E_FORMAT, "id %d is given twice, once to token %s", id, dt_tok_quote(q, key, n));
-        duet_status st = put_token(t, id, key, n, err);
+        dt_tok_entry *e = &l->vocab[l->n_vocab++];
+        e->s = key;
+        e->n = strlen(key);
+        st = read_id(v, key, e->n, &e->id, err);
         if (st)
-            return st;
+            break;
+    }
+    return st;
+}
+
+static duet_status list_merges(const json_t *merges, dt_tok_lists *l, duet_err *err) {
+    const size_t n = json_array_size(merges);
+    l->merges = dt_calloc(n + 1, sizeof *l->merges);
+    if (!l->merges)
+        return dt_fail(err, DUET_E_NOMEM, "no memory for merges");
+    for (; l->n_merges < n; l->n_merges++) {
+        const json_t *m = json_array_get(merges, l->n_merges);
+        dt_tok_pair *p = &l->merges[l->n_merges];
+        bool ok = json_is_string(m) && dt_tok_cut_pair(p, json_string_value(m), json_string_length(m));
+        if (json_is_array(m) && json_array_size(m) == 2) {
+            for (size_t k = 0; k < 2; k++) {
+                p->s[k] = json_string_value(json_array_get(m, k));
+                p->n[k] = json_string_length(json_array_get(m, k));
+            }
+            ok = p->s[0] && p->s[1];
+        }
+        if (!ok)
+            return dt_fail(err, DUET_E_FORMAT, "merge %zu is not a pair of tokens", l->n_merges);
     }
     return DUET_OK;
-}
-
-/* One merge, a pair or "left right", as two spans. */
-static bool merge_sides(const json_t *m, const char *side[2], size_t len[2]) {
-    if (json_is_array(m) && json_array_size(m) == 2) {
-        for (int k = 0; k < 2; k++) {
-            const json_t *s = json_array_get(m, (size_t)k);
-            side[k] = json_string_value(s);
-            len[k] = json_string_length(s);
-            if (!side[k])
-                return false;
-        }
-    } else if (json_is_string(m)) {
-        const char *s = json_string_value(m), *space = memchr(s, ' ', json_string_length(m));
-        if (!space)
-            return false;
-        side[0] = s;
-        len[0] = (size_t)(space - s);
-        side[1] = space + 1;
-        len[1] = json_string_length(m) - len[0] - 1;
-        if (memchr(side[1], ' ', len[1]))
-            return false;
-    } else {
-        return false;
-    }
-    return len[0] && len[1] && len[0] <= MAX_TOKEN && len[1] <= MAX_TOKEN;
-}
-
-static duet_status read_merges(duet_tokenizer *t, const json_t *merges, duet_err *err) {
-    duet_status st = DUET_OK;
-    const size_t n = json_array_size(merges);
-    dt_buf both = {0};
-    char q[DT_TOK_QUOTE];
-
-    if (n > INT32_MAX || !dt_vocab_reserve_merges(&t->vocab, n))
-        return dt_fail(err, DUET_E_NOMEM, "no memory for %zu merges", n);
-    for (size_t i = 0; i < n; i++) {
-        const char *side[2];
-        size_t len[2];
-        if (!merge_sides(json_array_get(merges, i), side, len)) {
-            st = dt_fail(err, DUET_E_FORMAT, "merge %zu is not a pair of tokens", i);
-            goto done;
-        }
-        int32_t id[3];
-        both.len = 0;
-        if (!dt_buf_add(&both, side[0], len[0]) || !dt_buf_add(&both, side[1], len[1])) {
-            st = dt_fail(err, DUET_E_NOMEM, "no memory for merges");
-            goto done;
-        }
-        const char *s[3] = {side[0], side[1], both.data};
-        const size_t k[3] = {len[0], len[1], both.len};
-        for (int j = 0; j < 3; j++) {
-            id[j] = dt_vocab_find_spelled(&t->vocab, s[j], k[j]);
-            if (id[j] < 0) {
-                st = dt_fail(err, DUET_E_FORMAT, "merge %zu %s %s, which is not in the vocabulary", i,
-                             j == 2 ? "makes" : "names", dt_tok_quote(q, s[j], k[j]));
-                goto done;
-            }
-        }
-        dt_vocab_add_merge(&t->vocab, (uint32_t)id[0], (uint32_t)id[1], (uint32_t)id[2]);
-    }
-done:
-    dt_buf_clear(&both);
-    return st;
 }
 
 static duet_status check_model(const json_t *m, duet_err *err) {
@@ -269,9 +188,11 @@ static duet_status check_model(const json_t *m, duet_err *err) {
     return st;
 }
 
-static duet_status read_model(duet_tokenizer *t, const json_t *m, const json_t *added, duet_err *err) {
-    size_t n_tokens = 0, bytes = 0;
-    int32_t size = 0;
+/* `scanned`: vocabulary and merges, if they were cut out of m already. */
+static duet_status read_model(duet_tokenizer *t, const json_t *m, const json_t *added, const dt_tok_lists *scanned,
+                              duet_err *err) {
+    dt_tok_lists listed = {0};
+    dt_tok_room room = {0};
     duet_status st = check_model(m, err);
     if (st)
         return st;
@@ -281,16 +202,21 @@ static duet_status read_model(duet_tokenizer *t, const json_t *m, const json_t *
         return dt_fail(err, DUET_E_FORMAT, "model.vocab is %s, not an object", type_name(vocab));
     if (!json_is_array(merges))
         return dt_fail(err, DUET_E_FORMAT, "model.merges is %s, not an array", type_name(merges));
-    st = get_bool(m, "model", "ignore_merges", false, &t->vocab.ignore_merges, err);
+    if (!scanned) {
+        st = list_vocab(vocab, &listed, err);
+        if (!st)
+            st = list_merges(merges, &listed, err);
+        scanned = &listed;
+    }
     if (!st)
-        st = measure(vocab, added, &n_tokens, &size, &bytes, err);
-    if (st)
-        return st;
-    if (!dt_vocab_reserve(&t->vocab, n_tokens, size, bytes))
-        return dt_fail(err, DUET_E_NOMEM, "no memory for %d tokens", size);
-    st = read_vocab(t, vocab, err);
+        st = get_bool(m, "model", "ignore_merges", false, &t->vocab.ignore_merges, err);
     if (!st)
-        st = read_merges(t, merges, err);
+        st = measure_added(added, &room, err);
+    if (!st)
+        st = dt_tok_fill(&t->vocab, scanned, &room, err);
+    if (!st)
+        st = dt_tok_fill_merges(&t->vocab, scanned, err);
+    dt_tok_lists_clear(&listed);
     return st;
 }
 
@@ -575,7 +501,7 @@ static duet_status one_decoder(duet_tokenizer *t, const json_t *o, const char *t
 
 /* ---- the whole ---- */
 
-static duet_status read_root(duet_tokenizer *t, const json_t *root, duet_err *err) {
+static duet_status read_root(duet_tokenizer *t, const json_t *root, const dt_tok_lists *scanned, duet_err *err) {
     const json_t *added = json_object_get(root, "added_tokens"), *pre = json_object_get(root, "pre_tokenizer");
     if (!json_is_object(root))
         return dt_fail(err, DUET_E_FORMAT, "is %s, not an object", type_name(root));
@@ -586,7 +512,7 @@ static duet_status read_root(duet_tokenizer *t, const json_t *root, duet_err *er
     if (!st)
         st = each_component(t, pre, "pre_tokenizer", "pretokenizers", one_pre_tokenizer, err);
     if (!st)
-        st = read_model(t, json_object_get(root, "model"), added, err);
+        st = read_model(t, json_object_get(root, "model"), added, scanned, err);
     if (!st)
         st = check_byte_level(pre, err);
     if (!st)
@@ -633,15 +559,19 @@ duet_status dt_tokenizer_parse(const char *name, const char *json, size_t n, con
                                duet_tokenizer **out, duet_err *err) {
     duet_status st = DUET_OK;
     json_t *root = NULL;
+    dt_tok_lists lists = {0};
+    dt_buf rest = {0};
 
     *out = NULL;
     duet_tokenizer *t = dt_calloc(1, sizeof *t);
     if (!t)
         return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", name);
-    st = dt_json_parse(name, json, n, &root, err);
+    const bool scanned = dt_tok_scan(json, n, &lists, &rest) && !dt_json_parse(name, rest.data, rest.len, &root, NULL);
+    if (!scanned) /* the whole file, so that a sentence has the right line and column */
+        st = dt_json_parse(name, json, n, &root, err);
     if (st)
         goto done;
-    st = read_root(t, root, err);
+    st = read_root(t, root, scanned ? &lists : NULL, err);
     if (!st && config)
         st = read_config(t, config, n_config, err);
     if (!st && (!dt_buf_add(&t->json, json, n) || (config && !dt_buf_add(&t->config, config, n_config))))
@@ -654,6 +584,8 @@ duet_status dt_tokenizer_parse(const char *name, const char *json, size_t n, con
     t = NULL; /* the caller's from here */
 done:
     json_decref(root);
+    dt_tok_lists_clear(&lists);
+    dt_buf_clear(&rest);
     duet_tokenizer_close(t);
     return st;
 }

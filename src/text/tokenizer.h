@@ -1,14 +1,18 @@
-/* What a byte-level BPE tokenizer is made of, shared by the files of this room.
+/* What a BPE tokenizer is made of, shared by the files of this room.
  *
  * tokenizer.json                   here
  *   added_tokens                   tokens[] with DT_TOK_ADDED, added[], the two tries of added.c
- *   normalizer                     forms[] (normal.c)
- *   pre_tokenizer                  splits[] (split.c), each one regular expression (regex.c)
- *   model.vocab, model.merges      tokens[] and two hash tables (vocab.c), applied by bpe.c
+ *   normalizer                     forms[], prepend (normal.c)
+ *   pre_tokenizer                  splits[] (split.c), each one regular expression (regex.c); prefix_space
+ *   model.vocab, model.merges      tokens[] and two hash tables (vocab.c, filled by fill.c), applied by bpe.c
  *   post_processor                 prefix[], suffix[]: what DUET_ENC_ADD_SPECIAL puts around
- *   decoder                        only ByteLevel exists here: a token is its bytes
+ *   decoder                        a token is its bytes; strip_space
  *
- * "Spelled" means the file's way to write bytes as characters (space is U+0120); "raw" means the bytes. */
+ * There are two kinds of vocabulary. A byte-level one has a token for every byte, and its file spells a byte as a
+ * character (space is U+0120). One of characters (SentencePiece's BPE) has tokens for characters, spells a space as
+ * U+2581, and writes a character it lacks as the tokens <0x00> .. <0xFF> of its bytes. "Spelled" means the file's
+ * way; "raw" means the bytes a token stands for in a text. All work is done on raw bytes, so that a space is a space:
+ * in a vocabulary of characters a text's own U+2581 becomes a space, which is what its tokens say too. */
 #ifndef DT_TOKENIZER_H
 #define DT_TOKENIZER_H
 
@@ -17,6 +21,7 @@
 
 #define DT_TOK_MAX_IDS (1 << 24) /* no vocabulary comes near; an id beyond is a broken file */
 #define DT_TOK_MAX_GAP (1 << 16) /* ids that may be missing below the largest */
+#define DT_TOK_MAX_BYTES ((size_t)1 << 20)
 
 /* ---- ids and text (ids.c) ---- */
 bool dt_tok_push(duet_ids *a, int32_t id);
@@ -41,6 +46,9 @@ uint8_t dt_bytes_order(int i);     /* the i-th byte in the order of those charac
 /* Spelled to raw; false if a character spells no byte. out has room for n bytes. */
 bool dt_bytes_unspell(const char *s, size_t n, uint8_t *out, size_t *n_out);
 bool dt_bytes_spell(const char *raw, size_t n, dt_buf *out);
+#define DT_SPACE_CHAR "\xe2\x96\x81" /* U+2581, a space in vocabularies of characters */
+/* Every U+2581 in s[0, n) becomes a space; returns the new length. out may be s. */
+size_t dt_spaces_unspell(const char *s, size_t n, char *out);
 
 /* ---- regular expressions (regex.c) ---- */
 typedef struct dt_regex dt_regex;
@@ -112,7 +120,14 @@ bool dt_added_next(const dt_trie *t, const dt_added *added, bool no_special, con
                    size_t *scan, int32_t *which, size_t *begin, size_t *end);
 
 /* ---- vocabulary and merges (vocab.c) ---- */
-enum { DT_TOK_HERE = 1, DT_TOK_VOCAB = 2, DT_TOK_ADDED = 4, DT_TOK_SPECIAL = 8, DT_TOK_ODD = 16 /* not spelled */ };
+enum {
+    DT_TOK_HERE = 1,
+    DT_TOK_VOCAB = 2,
+    DT_TOK_ADDED = 4,
+    DT_TOK_SPECIAL = 8,
+    DT_TOK_ODD = 16, /* not spelled: its bytes are the file's, and no text leads to it */
+    DT_TOK_BYTE = 32 /* <0xXX> of a vocabulary of characters */
+};
 typedef struct dt_token {
     uint32_t off, n; /* bytes in pool */
     uint32_t flags;
@@ -138,21 +153,59 @@ typedef struct dt_vocab {
     size_t n_merge_slots;
     int32_t byte_id[256]; /* base token of a byte, -1 = none */
     bool ignore_merges;   /* a piece that is a token as it stands is not built from merges */
+    bool chars;           /* of characters, not of bytes */
+    bool has_unknown, fuse_unknown;
+    int32_t unknown;  /* stands for a character that has neither a token nor bytes; neighbours may share one */
+    int32_t *ranks;   /* [size]: any two neighbours that spell a token may merge, lowest rank first; NULL = by merges */
+    size_t max_bytes; /* longest token */
 } dt_vocab;
 bool dt_vocab_reserve(dt_vocab *v, size_t n_tokens, int32_t size, size_t n_bytes);
 bool dt_vocab_put(dt_vocab *v, int32_t id, const void *bytes, size_t n, uint32_t flags);
 void dt_vocab_clear(dt_vocab *v);
 int32_t dt_vocab_find(const dt_vocab *v, const void *bytes, size_t n, bool odd); /* -1 = none */
-int32_t dt_vocab_find_spelled(const dt_vocab *v, const char *s, size_t n);       /* n <= 1 MiB */
+int32_t dt_vocab_find_spelled(const dt_vocab *v, const char *s, size_t n);       /* n <= DT_TOK_MAX_BYTES */
+/* Spelled to raw (out has room for n bytes); returns 0, or DT_TOK_ODD or DT_TOK_BYTE for what it is. */
+uint32_t dt_vocab_unspell(const dt_vocab *v, const char *s, size_t n, char *out, size_t *n_out);
 bool dt_vocab_reserve_merges(dt_vocab *v, size_t n);
 void dt_vocab_add_merge(dt_vocab *v, uint32_t left, uint32_t right, uint32_t id);
 const dt_merge_slot *dt_vocab_merge(const dt_vocab *v, uint32_t left, uint32_t right); /* NULL = none */
+
+/* ---- filling it (fill.c, scan.c) ---- */
+typedef struct dt_tok_entry {
+    const char *s; /* borrowed, as the file spells it */
+    size_t n;
+    int64_t id;
+} dt_tok_entry;
+typedef struct dt_tok_pair {
+    const char *s[2];
+    size_t n[2];
+} dt_tok_pair;
+typedef struct dt_tok_lists {
+    dt_tok_entry *vocab;
+    size_t n_vocab;
+    dt_tok_pair *merges;
+    size_t n_merges;
+    char *mem; /* strings that could not be borrowed */
+} dt_tok_lists;
+void dt_tok_lists_clear(dt_tok_lists *l);
+bool dt_tok_cut_pair(dt_tok_pair *m, const char *s, size_t n); /* "left right" */
+/* Takes model.vocab and model.merges out of the text of a tokenizer.json, which is borrowed by the lists; the file
+ * without them goes to *rest. false: not the plain case, read the whole file with the JSON library. */
+bool dt_tok_scan(const char *text, size_t n, dt_tok_lists *out, dt_buf *rest);
+/* What the vocabulary must have room for. */
+typedef struct dt_tok_room {
+    size_t n_tokens, n_bytes;
+    int32_t size;
+} dt_tok_room;
+duet_status dt_tok_measure(dt_tok_room *r, const char *s, size_t n, int64_t id, duet_err *err);
+duet_status dt_tok_fill(dt_vocab *v, const dt_tok_lists *l, dt_tok_room *more, duet_err *err);
+duet_status dt_tok_fill_merges(dt_vocab *v, const dt_tok_lists *l, duet_err *err);
 
 /* ---- merging one piece (bpe.c) ---- */
 typedef struct dt_bpe_work dt_bpe_work;
 dt_bpe_work *dt_bpe_work_create(void);
 void dt_bpe_work_destroy(dt_bpe_work *w);
-/* Appends the ids of one piece. A byte without a base token: DUET_E_FORMAT, *bad its offset in the piece. */
+/* Appends the ids of one piece. What has no token: DUET_E_FORMAT, *bad its offset in the piece. */
 duet_status dt_bpe_piece(const dt_vocab *v, dt_bpe_work *w, const uint8_t *s, size_t n, duet_ids *out, size_t *bad);
 
 /* ---- the whole ---- */
@@ -160,7 +213,10 @@ struct duet_tokenizer {
     dt_vocab vocab;
     dt_form forms[DT_MAX_STEPS];
     int n_forms;
-    bool prefix_space; /* ByteLevel's add_prefix_space */
+    bool prepend;      /* a space before every text between added tokens, before those that are normalized */
+    bool prefix_space; /* a space before every text that has none, after them: ByteLevel, Metaspace */
+    bool prefix_first; /* only before the first of them */
+    bool strip_space;  /* decoding drops one space at the beginning */
     dt_split splits[DT_MAX_STEPS];
     int n_splits;
     dt_added *added; /* by rising id */

@@ -25,6 +25,7 @@ void dt_vocab_clear(dt_vocab *v) {
     free(v->slots);
     free(v->merges);
     free(v->merge_slots);
+    free(v->ranks);
     dt_buf_clear(&v->pool);
     *v = (dt_vocab){0};
 }
@@ -50,10 +51,16 @@ bool dt_vocab_put(dt_vocab *v, int32_t id, const void *bytes, size_t n, uint32_t
     *t = (dt_token){off, (uint32_t)n, flags | DT_TOK_HERE};
     if (!(flags & DT_TOK_VOCAB))
         return true;
+    if (flags & DT_TOK_BYTE) { /* no text leads to it but the lack of another token */
+        v->byte_id[*(const uint8_t *)bytes] = id;
+        return true;
+    }
+    if (n > v->max_bytes)
+        v->max_bytes = n;
     uint32_t *slot = slot_of(v, bytes, n, (flags & DT_TOK_ODD) != 0);
     if (!*slot)
         *slot = (uint32_t)id + 1;
-    if (n == 1 && !(flags & DT_TOK_ODD))
+    if (n == 1 && !(flags & DT_TOK_ODD) && !v->chars)
         v->byte_id[*(const uint8_t *)bytes] = id;
     return true;
 }
@@ -62,13 +69,34 @@ int32_t dt_vocab_find(const dt_vocab *v, const void *bytes, size_t n, bool odd) 
     return (int32_t)*slot_of(v, bytes, n, odd) - 1;
 }
 
+static int hex(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+uint32_t dt_vocab_unspell(const dt_vocab *v, const char *s, size_t n, char *out, size_t *n_out) {
+    if (!v->chars) {
+        if (dt_bytes_unspell(s, n, (uint8_t *)out, n_out))
+            return 0;
+    } else if (n == 6 && !memcmp(s, "<0x", 3) && hex(s[3]) >= 0 && hex(s[4]) >= 0 && s[5] == '>') {
+        out[0] = (char)(hex(s[3]) << 4 | hex(s[4]));
+        *n_out = 1;
+        return DT_TOK_BYTE;
+    } else if (!n || !memchr(s, ' ', n)) {
+        *n_out = dt_spaces_unspell(s, n, out);
+        return 0;
+    }
+    memcpy(out, s, n);
+    *n_out = n;
+    return DT_TOK_ODD;
+}
+
 int32_t dt_vocab_find_spelled(const dt_vocab *v, const char *s, size_t n) {
-    uint8_t small[256], *raw = n <= sizeof small ? small : malloc(n);
+    char small[256], *raw = n <= sizeof small ? small : malloc(n);
     size_t k = 0;
     if (!raw)
         return -1;
-    const bool plain = dt_bytes_unspell(s, n, raw, &k);
-    const int32_t id = plain ? dt_vocab_find(v, raw, k, false) : dt_vocab_find(v, s, n, true);
+    const uint32_t kind = dt_vocab_unspell(v, s, n, raw, &k);
+    const int32_t id = kind == DT_TOK_BYTE ? v->byte_id[(uint8_t)raw[0]] : dt_vocab_find(v, raw, k, kind == DT_TOK_ODD);
     if (raw != small)
         free(raw);
     return id;

@@ -53,103 +53,108 @@ static const struct {
     int flags, n;
     int32_t want[12];
 } rules[] = {
-    {"merges by rank",                     {0},                                                                    "abc",          0,                    1, {5}               },
-    {"leftmost of equal ranks",            {0},                                                                    "aaa",          0,                    2, {12, 0}           },
-    {"rank before place",                  {0},                                                                    "aab",          0,                    2, {0, 4}            },
-    {"empty",                              {0},                                                                    "",             0,                    0, {0}               },
+    {"merges by rank",                     {0},                                                                     "abc",          0,                    1, {5}               },
+    {"leftmost of equal ranks",            {0},                                                                     "aaa",          0,                    2, {12, 0}           },
+    {"rank before place",                  {0},                                                                     "aab",          0,                    2, {0, 4}            },
+    {"empty",                              {0},                                                                     "",             0,                    0, {0}               },
     {"merges as strings",
      {.model = "{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"},
-     "abab",                                                                                                                       0,
-     2,                                                                                                                                                     {2, 2}            },
+     "abab",                                                                                                                        0,
+     2,                                                                                                                                                      {2, 2}            },
+    {"escapes in vocabulary and merges",
+     {.model = "{ \"merges\" : [ [ \"\\u0061\" , \"b\" ] , \"ab \\u010a\" ] ,\n \"vocab\" : "
+               "{\"\\u0061\":0,\"b\" : 1 , \"a\\u0062\":2,\"\\u010a\":3,\"\\uD83D\\uDE00\":4,\"ab\\u010A\":5}\n}"},
+     "ab\na",                                                                                                                       0,
+     2,                                                                                                                                                      {5, 0}            },
     {"last line of a pair counts",
      {.model = "{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"aa\":3},\"merges\":[\"a a\",\"a b\",\"a a\"]}"},
-     "aab",                                                                                                                        0,
-     2,                                                                                                                                                     {0, 2}            },
+     "aab",                                                                                                                         0,
+     2,                                                                                                                                                      {0, 2}            },
     {"ignore_merges",
      {.model = "{\"ignore_merges\":true,\"vocab\":{\"a\":0,\"b\":1,\"ba\":2},\"merges\":[]}"},
-     "ba",                                                                                                                         0,
-     1,                                                                                                                                                     {2}               },
-    {"merges not ignored",                 {.model = "{\"vocab\":{\"a\":0,\"b\":1,\"ba\":2},\"merges\":[]}"},      "ba",           0,                    2, {1, 0}            },
-    {"Isolated",                           {.pre = SPLIT("b", "Isolated")},                                        "abc",          0,                    3, {0, 1, 2}         },
-    {"Removed",                            {.pre = SPLIT("b", "Removed")},                                         "abbc",         0,                    2, {0, 2}            },
-    {"MergedWithPrevious",                 {.pre = SPLIT("b", "MergedWithPrevious")},                              "abc",          0,                    2, {4, 2}            },
-    {"MergedWithNext",                     {.pre = SPLIT("a", "MergedWithNext")},                                  "aabc",         0,                    2, {0, 5}            },
-    {"Contiguous",                         {.pre = SPLIT("a", "Contiguous")},                                      "aab",          0,                    2, {12, 1}           },
-    {"invert",                             {.pre = INVERT("ab", "Removed")},                                       "abcab",        0,                    2, {4, 4}            },
-    {"empty matches",                      {.pre = SPLIT("(?=b)", "Isolated")},                                    "abab",         0,                    4, {0, 1, 0, 1}      },
+     "ba",                                                                                                                          0,
+     1,                                                                                                                                                      {2}               },
+    {"merges not ignored",                 {.model = "{\"vocab\":{\"a\":0,\"b\":1,\"ba\":2},\"merges\":[]}"},       "ba",           0,                    2, {1, 0}            },
+    {"Isolated",                           {.pre = SPLIT("b", "Isolated")},                                         "abc",          0,                    3, {0, 1, 2}         },
+    {"Removed",                            {.pre = SPLIT("b", "Removed")},                                          "abbc",         0,                    2, {0, 2}            },
+    {"MergedWithPrevious",                 {.pre = SPLIT("b", "MergedWithPrevious")},                               "abc",          0,                    2, {4, 2}            },
+    {"MergedWithNext",                     {.pre = SPLIT("a", "MergedWithNext")},                                   "aabc",         0,                    2, {0, 5}            },
+    {"Contiguous",                         {.pre = SPLIT("a", "Contiguous")},                                       "aab",          0,                    2, {12, 1}           },
+    {"invert",                             {.pre = INVERT("ab", "Removed")},                                        "abcab",        0,                    2, {4, 4}            },
+    {"empty matches",                      {.pre = SPLIT("(?=b)", "Isolated")},                                     "abab",         0,                    4, {0, 1, 0, 1}      },
     {"literal pattern",
      {.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"String\":\".\"},"
              "\"behavior\":\"Removed\"},"
              "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"},
-     "a.b",                                                                                                                        0,
-     2,                                                                                                                                                     {0, 1}            },
+     "a.b",                                                                                                                         0,
+     2,                                                                                                                                                      {0, 1}            },
     {"ByteLevel's own pattern",
      {.pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"},
-     "ab abc",                                                                                                                     0,
-     3,                                                                                                                                                     {4, 3, 5}         },
-    {"add_prefix_space",                   {.pre = "{\"type\":\"ByteLevel\",\"use_regex\":false}"},                "a",            0,                    1, {6}               },
-    {"add_prefix_space once",              {.pre = "{\"type\":\"ByteLevel\",\"use_regex\":false}"},                " a",           0,                    1, {6}               },
+     "ab abc",                                                                                                                      0,
+     3,                                                                                                                                                      {4, 3, 5}         },
+    {"add_prefix_space",                   {.pre = "{\"type\":\"ByteLevel\",\"use_regex\":false}"},                 "a",            0,                    1, {6}               },
+    {"add_prefix_space once",              {.pre = "{\"type\":\"ByteLevel\",\"use_regex\":false}"},                 " a",           0,                    1, {6}               },
     {"Digits",
      {.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
              "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"},
-     "a11",                                                                                                                        0,
-     3,                                                                                                                                                     {0, 9, 9}         },
-    {"NFKC",                               {.normalizer = "{\"type\":\"NFKC\"}"},                                  "\xef\xbd\x81", 0,                    1, {0}               }, /* full-width a */
+     "a11",                                                                                                                         0,
+     3,                                                                                                                                                      {0, 9, 9}         },
+    {"NFKC",                               {.normalizer = "{\"type\":\"NFKC\"}"},                                   "\xef\xbd\x81", 0,                    1, {0}               }, /* full-width a */
     {"Sequence of normalizers",
      {.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKD\"},{\"type\":\"NFC\"}]}"},
-     "\xef\xbd\x81",                                                                                                               0,
-     1,                                                                                                                                                     {0}               },
+     "\xef\xbd\x81",                                                                                                                0,
+     1,                                                                                                                                                      {0}               },
     {"\\s has no U+180E",
      {.pre = SPLIT("[^\\\\s]+", "Removed")},
      "\xe1\xa0\x8e"
-     "a b",                                                                                                                        0,
-     1,                                                                                                                                                     {3}               },
+     "a b",                                                                                                                         0,
+     1,                                                                                                                                                      {3}               },
 
-    {"added",                              {.added = ADDED("\"special\":true")},                                   "aXXb",         0,                    3, {0, 13, 1}        },
-    {"added, plain",                       {.added = ADDED("\"special\":true")},                                   "aXXb",         DUET_ENC_PLAIN,       4, {0, 11, 11, 1}    },
-    {"special left as text",               {.added = ADDED("\"special\":true")},                                   "aXXb",         DUET_ENC_NO_SPECIAL,  4, {0, 11, 11, 1}    },
-    {"not special kept",                   {.added = ADDED("\"special\":false")},                                  "aXXb",         DUET_ENC_NO_SPECIAL,  3, {0, 13, 1}        },
-    {"single word refused",                {.added = ADDED("\"single_word\":true")},                               "aXX XX",       0,                    5, {0, 11, 11, 3, 13}},
-    {"lstrip",                             {.added = ADDED("\"lstrip\":true")},                                    "a  XX b",      0,                    4, {0, 13, 3, 1}     },
-    {"rstrip",                             {.added = ADDED("\"rstrip\":true")},                                    "a XX  b",      0,                    4, {0, 3, 13, 1}     },
-    {"rstrip before lstrip",               {.added = ADDED("\"rstrip\":true,\"lstrip\":true")},                    "XX XX",        0,                    2, {13, 13}          },
+    {"added",                              {.added = ADDED("\"special\":true")},                                    "aXXb",         0,                    3, {0, 13, 1}        },
+    {"added, plain",                       {.added = ADDED("\"special\":true")},                                    "aXXb",         DUET_ENC_PLAIN,       4, {0, 11, 11, 1}    },
+    {"special left as text",               {.added = ADDED("\"special\":true")},                                    "aXXb",         DUET_ENC_NO_SPECIAL,  4, {0, 11, 11, 1}    },
+    {"not special kept",                   {.added = ADDED("\"special\":false")},                                   "aXXb",         DUET_ENC_NO_SPECIAL,  3, {0, 13, 1}        },
+    {"single word refused",                {.added = ADDED("\"single_word\":true")},                                "aXX XX",       0,                    5, {0, 11, 11, 3, 13}},
+    {"lstrip",                             {.added = ADDED("\"lstrip\":true")},                                     "a  XX b",      0,                    4, {0, 13, 3, 1}     },
+    {"rstrip",                             {.added = ADDED("\"rstrip\":true")},                                     "a XX  b",      0,                    4, {0, 3, 13, 1}     },
+    {"rstrip before lstrip",               {.added = ADDED("\"rstrip\":true,\"lstrip\":true")},                     "XX XX",        0,                    2, {13, 13}          },
     {"normalized",
      {.added = ADDED("\"normalized\":true"), .normalizer = "{\"type\":\"NFKC\"}"},
-     "\xef\xbc\xb8X",                                                                                                              0,
-     1,                                                                                                                                                     {13}              },
+     "\xef\xbc\xb8X",                                                                                                               0,
+     1,                                                                                                                                                      {13}              },
     {"not normalized",
      {.added = ADDED("\"normalized\":false"), .normalizer = "{\"type\":\"NFKC\"}"},
-     "\xef\xbc\xb8X",                                                                                                              0,
-     2,                                                                                                                                                     {11, 11}          },
+     "\xef\xbc\xb8X",                                                                                                               0,
+     2,                                                                                                                                                      {11, 11}          },
     {"longest wins",
      {.added = "[{\"id\":13,\"content\":\"XX\"},{\"id\":14,\"content\":\"XXa\"},{\"id\":15,\"content\":\"aX\"}]"},
-     "XXaXXb",                                                                                                                     0,
-     3,                                                                                                                                                     {14, 13, 1}       },
+     "XXaXXb",                                                                                                                      0,
+     3,                                                                                                                                                      {14, 13, 1}       },
     {"leftmost before longest",
      {.added = "[{\"id\":13,\"content\":\"aX\"},{\"id\":14,\"content\":\"XXX\"}]"},
-     "aXXX",                                                                                                                       0,
-     3,                                                                                                                                                     {13, 11, 11}      },
+     "aXXX",                                                                                                                        0,
+     3,                                                                                                                                                      {13, 11, 11}      },
     {"a token of the vocabulary is added",
      {.added = "[{\"id\":5,\"content\":\"abc\",\"special\":true}]"},
-     "aabc",                                                                                                                       0,
-     2,                                                                                                                                                     {0, 5}            },
+     "aabc",                                                                                                                        0,
+     2,                                                                                                                                                      {0, 5}            },
 
     {"template",
      {.added = ADDED("\"special\":true"),
       .post = TEMPLATE("{\"SpecialToken\":{\"id\":\"XX\"}},{\"Sequence\":{\"id\":\"A\"}}")},
-     "a",                                                                                                                          DUET_ENC_ADD_SPECIAL,
-     2,                                                                                                                                                     {13, 0}           },
+     "a",                                                                                                                           DUET_ENC_ADD_SPECIAL,
+     2,                                                                                                                                                      {13, 0}           },
     {"template not asked for",
      {.added = ADDED("\"special\":true"),
       .post = TEMPLATE("{\"SpecialToken\":{\"id\":\"XX\"}},{\"Sequence\":{\"id\":\"A\"}}")},
-     "a",                                                                                                                          0,
-     1,                                                                                                                                                     {0}               },
+     "a",                                                                                                                           0,
+     1,                                                                                                                                                      {0}               },
     {"template behind, in a Sequence",
      {.added = ADDED("\"special\":true"),
       .post = "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}," TEMPLATE(
           "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"XX\"}}") "]}"},
-     "",                                                                                                                           DUET_ENC_ADD_SPECIAL,
-     1,                                                                                                                                                     {13}              },
+     "",                                                                                                                            DUET_ENC_ADD_SPECIAL,
+     1,                                                                                                                                                      {13}              },
 };
 
 static void test_rules(void **state) {
@@ -192,7 +197,7 @@ static const struct {
     {"merge of one",                 {.model = VOCAB("{\"a\":0}", "[[\"a\"]]")},                DUET_E_FORMAT,      "merge 0 is not a pair"              },
     {"merge is a number",            {.model = VOCAB("{\"a\":0}", "[7]")},                      DUET_E_FORMAT,      "merge 0 is not a pair"              },
     {"id twice",                     {.model = VOCAB("{\"a\":0,\"b\":0}", "[]")},               DUET_E_FORMAT,      "id 0 is given twice"                },
-    {"token twice",                  {.model = VOCAB("{\"a\":0,\"a\":1}", "[]")},               DUET_E_FORMAT,      "duplicate"                          },
+    {"token twice",                  {.model = VOCAB("{\"a\":0,\"a\":1}", "[]")},               DUET_E_FORMAT,      "ids 0 and 1 are the same token"     },
     {"id below zero",                {.model = VOCAB("{\"a\":-1}", "[]")},                      DUET_E_FORMAT,      "the id -1"                          },
     {"huge id",                      {.model = VOCAB("{\"a\":99999999999}", "[]")},             DUET_E_FORMAT,      "outside 0.."                        },
     {"gap",                          {.model = VOCAB("{\"a\":0,\"b\":900000}", "[]")},          DUET_E_FORMAT,      "largest id is 900000"               },
@@ -299,6 +304,32 @@ static void test_invalid_utf8(void **state) {
         assert_non_null(strstr(err.text, cases[i].says));
         assert_int_equal(ids.n, 1); /* what was there stays */
         duet_ids_free(&ids);
+    }
+    duet_tokenizer_close(t);
+}
+
+/* One piece of 400,000 bytes: anything that looks at each of them again for each of them would take minutes. */
+static void test_long_runs(void **state) {
+    (void)state;
+    static const char *const runs[] = {"a", "ab", "abc.", "A", "\xe4\xb8\xad", " ", "\n", "7", "!", "a\xcc\x81"};
+    const char *merged[] = {"aa", "aaaa", "ab", "  ", "    ", "!!", "\xe4\xb8"};
+    const size_t cut[] = {1, 2, 1, 1, 2, 1, 1};
+    duet_tokenizer *t = NULL;
+    duet_err err = {{0}};
+    must(duet_tokenizer_build(NULL, merged, cut, DT_COUNT(merged), NULL, &t, &err), &err);
+    for (size_t i = 0; i < DT_COUNT(runs); i++) {
+        dt_buf b = {0};
+        duet_ids ids = {0};
+        duet_text back = {0};
+        while (b.len < 400000)
+            dt_buf_adds(&b, runs[i]);
+        must(duet_tokenizer_encode(t, b.data, b.len, 0, &ids, &err), &err);
+        must(duet_tokenizer_decode(t, ids.v, ids.n, false, &back, &err), &err);
+        if (runs[i][1] != '\xcc') /* NFC makes one letter of the two */
+            assert_true(check_text(runs[i], back.data, back.n, b.data, b.len));
+        dt_buf_clear(&b);
+        duet_ids_free(&ids);
+        duet_text_free(&back);
     }
     duet_tokenizer_close(t);
 }
@@ -447,13 +478,10 @@ static void test_merge_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_invalid_utf8),
-        cmocka_unit_test(test_outside_the_alphabet),
-        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_same),
+        cmocka_unit_test(test_rules),       cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_truncated),   cmocka_unit_test(test_invalid_utf8),
+        cmocka_unit_test(test_long_runs),   cmocka_unit_test(test_outside_the_alphabet),
+        cmocka_unit_test(test_tokens),      cmocka_unit_test(test_same),
         cmocka_unit_test(test_merge_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
