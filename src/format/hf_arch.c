@@ -100,7 +100,7 @@ static duet_status check_rope(const dt_hf_config *c, const char *name, duet_err 
                : dt_fail(err, DUET_E_FORMAT, "%s: rope_scaling.factor %g is below 1", name, c->rope_factor);
 }
 
-duet_status dt_hf_config_check(dt_hf_config *c, const char *name, duet_err *err) {
+duet_status dt_hf_config_check(const dt_hf_config *c, const char *name, duet_err *err) {
     if (c->n_layers < 1 || c->n_layers > DT_MAX_LAYERS || c->d_model < 1 || c->n_heads < 1 || c->n_kv < 1 ||
         c->d_head < 1 || c->d_ffn < 1 || c->n_vocab < 1 || c->max_pos < 1)
         return dt_fail(err, DUET_E_FORMAT,
@@ -118,7 +118,5 @@ duet_status dt_hf_config_check(dt_hf_config *c, const char *name, duet_err *err)
                        c->window > 0 ? "%s: sliding_window is %d, but no layer has one"
                                      : "%s: layers with sliding_attention, but sliding_window is %d",
                        name, c->window);
-    if (c->attn_scalar == 0)
-        c->attn_scalar = c->d_head;
     return check_rope(c, name, err);
 }

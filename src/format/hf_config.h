@@ -39,7 +39,7 @@ typedef struct dt_hf_config {
     bool norm_plus_one; /* norms multiply by 1 + w: gemma3 in this format. (GGUF stores 1 + w: false there) */
     bool scaled_embed;  /* gemma3: embeddings are multiplied by sqrt(D), in f32 */
     dt_act act;         /* of the gate: hidden_act, hidden_activation */
-    double attn_scalar; /* query_pre_attn_scalar: scores are q.k / sqrt(attn_scalar); 0 before the check: E */
+    double attn_scalar; /* query_pre_attn_scalar: scores are q.k / sqrt(attn_scalar); 0 = E */
     /* Layers whose bit l % 64 of windowed[l / 64] is set see `window` keys, their own position included
      * (sliding_window; 0 = no layer does). Gemma 3: all but each sixth; Mistral 7B v0.1: all. */
     int window;
@@ -79,9 +79,9 @@ void dt_hf_config_window_layer(dt_hf_config *c, int layer); /* this layer is win
 void dt_hf_config_window_layers(dt_hf_config *c, int period);
 int dt_hf_config_window(const dt_hf_config *c, int layer); /* keys a row of the layer sees; 0 = all before it */
 double dt_hf_yarn_attn(double factor); /* attention_factor where none is given: 0.1 ln(factor) + 1 */
-/* Relations between fields (heads and kv heads, even head width, windows, rope scaling) and the last defaults. `name` is
- * for messages. DUET_E_FORMAT. */
-duet_status dt_hf_config_check(dt_hf_config *c, const char *name, duet_err *err);
+/* Relations between fields: heads and kv heads, even head width, windows, rope scaling. `name` is for messages.
+ * DUET_E_FORMAT. */
+duet_status dt_hf_config_check(const dt_hf_config *c, const char *name, duet_err *err);
 
 duet_status dt_hf_config_parse(const char *name, const char *json, size_t n, dt_hf_config *out, duet_err *err);
 duet_status dt_hf_config_read(const char *dir, dt_hf_config *out, duet_err *err);

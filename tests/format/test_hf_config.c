@@ -112,7 +112,6 @@ static void test_golden(void **state) {
         if (dt_hf_config_read(shared_path(path, sizeof path, rel), &got, &err))
             fail_msg("%s: %s", models[i].name, err.text);
         want.init_range = 0.02;
-        want.attn_scalar = want.d_head;
         memcpy(want.model_type, got.model_type, sizeof want.model_type);
         if (memcmp(&got, &want, sizeof got))
             fail_msg("%s: a field differs", models[i].name);
@@ -389,7 +388,6 @@ static void test_filled_by_hand(void **state) {
     c.n_layers = 2, c.d_model = 24, c.n_heads = 4, c.n_kv = 2, c.d_head = 8, c.d_ffn = 40, c.n_vocab = 37,
     c.max_pos = 512;
     assert_int_equal(dt_hf_config_check(&c, "x", &err), DUET_OK);
-    assert_true(c.attn_scalar == 8);
     c.window = 3;
     assert_int_equal(dt_hf_config_check(&c, "x", &err), DUET_E_FORMAT);
     dt_hf_config_window_layers(&c, 2);
