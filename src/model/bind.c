@@ -36,7 +36,9 @@ static void bind_layer(duet_model *m, int l) {
     dt_layer *y = &m->layer[l];
     int D = c->d_model, F = c->d_ffn, HE = c->n_heads * c->d_head, KE = c->n_kv * c->d_head;
 
-    *y = (dt_layer){.q_norm = DT_NONE, .k_norm = DT_NONE, .qkv_bias = DT_NONE};
+    *y = (dt_layer){.q_norm = DT_NONE, .k_norm = DT_NONE, .qkv_bias = DT_NONE, .post1 = DT_NONE, .post2 = DT_NONE,
+                    .window = dt_hf_config_window(c, l)};
+    y->rope = y->window && c->rope_local_theta > 0 ? &m->rope_local : &m->rope;
     y->norm1 = add_vector(m, D, "model.layers.%d.input_layernorm.weight", l);
     /* q, k, v follow one another: the walks multiply them as one matrix */
     int first = add_param(m, HE, D, false, "model.layers.%d.self_attn.q_proj.weight", l);
@@ -53,11 +55,14 @@ static void bind_layer(duet_model *m, int l) {
         y->k_norm = add_vector(m, c->d_head, "model.layers.%d.self_attn.k_norm.weight", l);
     }
     y->o = matrix(m, add_param(m, D, HE, false, "model.layers.%d.self_attn.o_proj.weight", l));
-    y->norm2 = add_vector(m, D, "model.layers.%d.post_attention_layernorm.weight", l);
+    if (c->post_norms) y->post1 = add_vector(m, D, "model.layers.%d.post_attention_layernorm.weight", l);
+    y->norm2 = c->post_norms ? add_vector(m, D, "model.layers.%d.pre_feedforward_layernorm.weight", l)
+                             : add_vector(m, D, "model.layers.%d.post_attention_layernorm.weight", l);
     first = add_param(m, F, D, false, "model.layers.%d.mlp.gate_proj.weight", l);
     add_param(m, F, D, false, "model.layers.%d.mlp.up_proj.weight", l);
     y->gate_up = matrix(m, first);
     y->down = matrix(m, add_param(m, D, F, false, "model.layers.%d.mlp.down_proj.weight", l));
+    if (c->post_norms) y->post2 = add_vector(m, D, "model.layers.%d.post_feedforward_layernorm.weight", l);
 }
 
 /* Parameters of a config, checked for overflow before anything is allocated. */
@@ -67,7 +72,7 @@ static bool count_params(const dt_hf_config *c, size_t *out) {
     if (!dt_mul_size(qkv, E, &qkv) || !dt_mul_size(qkv, D, &layer)) return false;
     if (!dt_mul_size((size_t)c->n_heads * E, D, &a) || !dt_add_size(layer, a, &layer)) return false;
     if (!dt_mul_size(3 * F, D, &a) || !dt_add_size(layer, a, &layer)) return false;
-    if (!dt_add_size(layer, 2 * D + 2 * E + qkv, &layer) || !dt_mul_size(layer, (size_t)c->n_layers, &n)) return false;
+    if (!dt_add_size(layer, 4 * D + 2 * E + qkv, &layer) || !dt_mul_size(layer, (size_t)c->n_layers, &n)) return false;
     if (!dt_mul_size((size_t)c->n_vocab, D, &t) || !dt_add_size(n, t, &n)) return false;
     if (!c->tied && !dt_add_size(n, t, &n)) return false;
     if (!dt_add_size(n, D, &n) || n > SIZE_MAX / 16) return false;
@@ -87,7 +92,7 @@ duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *
     duet_model *m = dt_calloc(1, sizeof *m);
     if (!m) return dt_fail(err, DUET_E_NOMEM, "model: no memory");
     m->cfg = *cfg;
-    m->param = dt_calloc((size_t)cfg->n_layers * 15 + 3, sizeof *m->param);
+    m->param = dt_calloc((size_t)cfg->n_layers * 17 + 3, sizeof *m->param);
     m->layer = dt_calloc((size_t)cfg->n_layers, sizeof *m->layer);
     if (!m->param || !m->layer) goto nomem;
     int embed = add_param(m, cfg->n_vocab, cfg->d_model, false, "model.embed_tokens.weight", 0);
@@ -118,8 +123,10 @@ void duet_model_close(duet_model *m) {
     free(m->param);
     free(m->layer);
     free(m->params);
-    free(m->cos_t);
-    free(m->sin_t);
+    free(m->rope.cos_t);
+    free(m->rope.sin_t);
+    free(m->rope_local.cos_t);
+    free(m->rope_local.sin_t);
     free(m);
 }
 

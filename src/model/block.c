@@ -3,15 +3,33 @@
  *
  *   h1 = norm(x)          qkv = h1 Wqkv^T (+ b)      rot = rope(headnorm(q)), rope(headnorm(k)), v
  *   a  = attention(rot)   x2  = x + a Wo^T           h2 = norm(x2)
- *   gu = h2 Wgu^T         f   = silu(g) * u          out = x2 + f Wd^T
- */
+ *   gu = h2 Wgu^T         f   = act(g) * u           out = x2 + f Wd^T
+ *
+ * A step says which models have it: head norms and biases aside, act is silu or gelu, and gemma3 norms what it adds,
+ * x2 = x + norm(a Wo^T) and out = x2 + norm(f Wd^T). */
 #include "model/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-float dt_attn_scale(int d_head) {
-    return (float)(1.0 / sqrt((double)d_head));
+float dt_attn_scale(const dt_hf_config *c) {
+    return (float)(1.0 / sqrt(c->attn_scalar > 0 ? c->attn_scalar : (double)c->d_head));
+}
+
+float dt_embed_scale(const dt_hf_config *c) {
+    return c->scaled_embed ? (float)sqrt((double)c->d_model) : 1.0f;
+}
+
+void dt_embed_row(const duet_model *m, float *x, int32_t id) {
+    size_t D = (size_t)m->cfg.d_model;
+    const float *row = m->params + m->embed + (size_t)id * D, scale = dt_embed_scale(&m->cfg);
+    for (size_t i = 0; i < D; i++)
+        x[i] = row[i] * scale;
+}
+
+/* What norms add to their weight. */
+static float norm_plus(const dt_walk *w) {
+    return w->m->cfg.norm_plus_one ? 1.0f : 0.0f;
 }
 
 /* ---- rows in chunks over the pool ---- */
@@ -47,8 +65,8 @@ typedef struct norm_ctx {
 static void norm_rows(void *ctx, int t0, int t1) {
     norm_ctx *c = ctx;
     size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D;
-    c->w->kr->rmsnorm(c->y + at, D, c->x + at, D, c->weight, 0.0f, c->inv ? c->inv + t0 : NULL, t1 - t0, (int)D,
-                      (float)c->w->m->cfg.rms_eps);
+    c->w->kr->rmsnorm(c->y + at, D, c->x + at, D, c->weight, norm_plus(c->w), c->inv ? c->inv + t0 : NULL,
+                      t1 - t0, (int)D, (float)c->w->m->cfg.rms_eps);
 }
 
 void dt_rows_norm(dt_walk *w, float *y, const float *x, const float *weight, float *inv) {
@@ -61,7 +79,8 @@ static void norm_bwd_rows(void *ctx, int t0, int t1) {
     size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D;
     float *dw = c->partial + (size_t)(t0 / DT_ROW_CHUNK) * D;
     memset(dw, 0, D * sizeof *dw);
-    c->w->kr->rmsnorm_bwd(c->dx + at, D, dw, c->dy + at, D, c->x + at, D, c->weight, 0.0f, c->inv + t0, t1 - t0, (int)D, c->acc);
+    c->w->kr->rmsnorm_bwd(c->dx + at, D, dw, c->dy + at, D, c->x + at, D, c->weight, norm_plus(c->w), c->inv + t0, t1 - t0, (int)D,
+                          c->acc);
 }
 
 /* dst[n] += sum of the chunks' rows, in order: the bits do not depend on threads. */
@@ -135,13 +154,14 @@ static void qkv_bwd(step_ctx *s) {
     dt_matrix_bwd(s->w, &s->y->qkv, s->g->dh, s->g->dqkv, s->a->h1, s->g, false);
 }
 
-/* Head norms (qwen3) and rotation of q and k; v is copied so that one buffer holds what attention reads. */
+/* Head norms (qwen3, gemma3) and rotation of q and k; v is copied so that one buffer holds what attention reads. */
 static void rotate_rows(void *ctx, int t0, int t1) {
     step_ctx *s = ctx;
     const dt_hf_config *c = &s->w->m->cfg;
     const float *p = s->w->m->params;
     int H = c->n_heads, K = c->n_kv, E = c->d_head;
     size_t W = (size_t)s->y->qkv.rows, k_at = (size_t)H * (size_t)E;
+    float plus = norm_plus(s->w);
     for (int t = t0; t < t1; t++) {
         const float *src = s->a->qkv + (size_t)t * W;
         float *dst = s->a->rot + (size_t)t * W;
@@ -149,11 +169,13 @@ static void rotate_rows(void *ctx, int t0, int t1) {
         if (s->y->q_norm != DT_NONE) {
             float *iq = s->a->inv_q ? s->a->inv_q + (size_t)t * (size_t)H : NULL;
             float *ik = s->a->inv_k ? s->a->inv_k + (size_t)t * (size_t)K : NULL;
-            s->w->kr->rmsnorm(dst, (size_t)E, src, (size_t)E, p + s->y->q_norm, 0.0f, iq, H, E, (float)c->rms_eps);
-            s->w->kr->rmsnorm(dst + k_at, (size_t)E, src + k_at, (size_t)E, p + s->y->k_norm, 0.0f, ik, K, E, (float)c->rms_eps);
+            s->w->kr->rmsnorm(dst, (size_t)E, src, (size_t)E, p + s->y->q_norm, plus, iq, H, E, (float)c->rms_eps);
+            s->w->kr->rmsnorm(dst + k_at, (size_t)E, src + k_at, (size_t)E, p + s->y->k_norm, plus, ik, K, E,
+                              (float)c->rms_eps);
         }
     }
-    s->w->kr->rope(s->a->rot + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->w->m->cos_t, s->w->m->sin_t, 1.0f);
+    s->w->kr->rope(s->a->rot + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->y->rope->cos_t,
+                   s->y->rope->sin_t, 1.0f);
 }
 
 static void rotate_fwd(step_ctx *s) {
@@ -166,16 +188,18 @@ static void rotate_bwd_rows(void *ctx, int t0, int t1) {
     const float *p = s->w->m->params;
     int H = c->n_heads, K = c->n_kv, E = c->d_head;
     size_t W = (size_t)s->y->qkv.rows, k_at = (size_t)H * (size_t)E;
-    s->w->kr->rope(s->g->dqkv + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->w->m->cos_t, s->w->m->sin_t, -1.0f);
+    s->w->kr->rope(s->g->dqkv + (size_t)t0 * W, W, t1 - t0, H + K, E, s->w->pos + t0, s->y->rope->cos_t,
+                   s->y->rope->sin_t, -1.0f);
     if (s->y->q_norm == DT_NONE) return;
     float *dq_w = s->g->partial + (size_t)(t0 / DT_ROW_CHUNK) * 2 * (size_t)E, *dk_w = dq_w + E;
     memset(dq_w, 0, 2 * (size_t)E * sizeof *dq_w);
+    float plus = norm_plus(s->w);
     for (int t = t0; t < t1; t++) {
         float *d = s->g->dqkv + (size_t)t * W;
         const float *x = s->a->qkv + (size_t)t * W;
-        s->w->kr->rmsnorm_bwd(d, (size_t)E, dq_w, d, (size_t)E, x, (size_t)E, p + s->y->q_norm, 0.0f, s->a->inv_q + (size_t)t * (size_t)H,
-                              H, E, false);
-        s->w->kr->rmsnorm_bwd(d + k_at, (size_t)E, dk_w, d + k_at, (size_t)E, x + k_at, (size_t)E, p + s->y->k_norm, 0.0f,
+        s->w->kr->rmsnorm_bwd(d, (size_t)E, dq_w, d, (size_t)E, x, (size_t)E, p + s->y->q_norm, plus,
+                              s->a->inv_q + (size_t)t * (size_t)H, H, E, false);
+        s->w->kr->rmsnorm_bwd(d + k_at, (size_t)E, dk_w, d + k_at, (size_t)E, x + k_at, (size_t)E, p + s->y->k_norm, plus,
                               s->a->inv_k + (size_t)t * (size_t)K, K, E, false);
     }
 }
@@ -211,6 +235,45 @@ static void o_fwd(step_ctx *s) {
 
 static void o_bwd(step_ctx *s) {
     dt_matrix_bwd(s->w, &s->y->o, s->g->da, s->g->dx, s->a->a, s->g, false);
+}
+
+/* Where a norm follows: not yet added to x. */
+static void o_apart_fwd(step_ctx *s) {
+    multiply(s->w, &s->y->o, s->a->o, s->a->a, false);
+}
+
+static void o_apart_bwd(step_ctx *s) {
+    dt_matrix_bwd(s->w, &s->y->o, s->g->da, s->g->dh, s->a->a, s->g, false);
+}
+
+typedef struct post_ctx {
+    dt_walk *w;
+    float *y, *tmp, *inv;
+    const float *x, *in, *weight;
+} post_ctx;
+
+static void post_rows(void *ctx, int t0, int t1) {
+    post_ctx *c = ctx;
+    size_t D = (size_t)c->w->m->cfg.d_model, at = (size_t)t0 * D, n = (size_t)(t1 - t0) * D;
+    c->w->kr->rmsnorm(c->tmp + at, D, c->in + at, D, c->weight, norm_plus(c->w), c->inv ? c->inv + t0 : NULL, t1 - t0, (int)D,
+                      (float)c->w->m->cfg.rms_eps);
+    if (c->y != c->x) memcpy(c->y + at, c->x + at, n * sizeof(float));
+    c->w->kr->add(c->y + at, c->tmp + at, n);
+}
+
+/* y = x + norm(in); y may be x. */
+static void post_norm(step_ctx *s, float *y, const float *x, const float *in, size_t weight, float *inv) {
+    post_ctx c = {.w = s->w, .y = y, .tmp = s->a->tmp, .inv = inv, .x = x, .in = in, .weight = s->w->m->params + weight};
+    over_rows(s->w, post_rows, &c);
+}
+
+static void post1_fwd(step_ctx *s) {
+    post_norm(s, s->a->x2, s->a->x, s->a->o, s->y->post1, s->a->inv_o);
+}
+
+static void post1_bwd(step_ctx *s) {
+    dt_rows_norm_bwd(s->w, s->g->dh, s->g->param + s->y->post1, s->g->dx, s->a->o, s->w->m->params + s->y->post1, s->a->inv_o, false,
+                     s->g->partial);
 }
 
 static void norm2_fwd(step_ctx *s) {
@@ -257,6 +320,33 @@ static void swiglu_bwd(step_ctx *s) {
     over_rows(s->w, swiglu_bwd_rows, s);
 }
 
+static void geglu_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t F = (size_t)s->w->m->cfg.d_ffn;
+    for (int t = t0; t < t1; t++) {
+        const float *gu = s->a->gu + (size_t)t * 2 * F;
+        s->w->kr->geglu(s->a->f + (size_t)t * F, gu, gu + F, F);
+    }
+}
+
+static void geglu_fwd(step_ctx *s) {
+    over_rows(s->w, geglu_rows, s);
+}
+
+static void geglu_bwd_rows(void *ctx, int t0, int t1) {
+    step_ctx *s = ctx;
+    size_t F = (size_t)s->w->m->cfg.d_ffn;
+    for (int t = t0; t < t1; t++) {
+        const float *gu = s->a->gu + (size_t)t * 2 * F;
+        float *d = s->g->dgu + (size_t)t * 2 * F;
+        s->w->kr->geglu_bwd(d, d + F, s->g->df + (size_t)t * F, gu, gu + F, F);
+    }
+}
+
+static void geglu_bwd(step_ctx *s) {
+    over_rows(s->w, geglu_bwd_rows, s);
+}
+
 static void copy_out_rows(void *ctx, int t0, int t1) {
     step_ctx *s = ctx;
     size_t D = (size_t)s->w->m->cfg.d_model;
@@ -272,29 +362,74 @@ static void down_bwd(step_ctx *s) {
     dt_matrix_bwd(s->w, &s->y->down, s->g->df, s->g->dx, s->a->f, s->g, false);
 }
 
+static void down_apart_fwd(step_ctx *s) {
+    multiply(s->w, &s->y->down, s->a->d, s->a->f, false);
+}
+
+static void down_apart_bwd(step_ctx *s) {
+    dt_matrix_bwd(s->w, &s->y->down, s->g->df, s->g->dh, s->a->f, s->g, false);
+}
+
+static void post2_fwd(step_ctx *s) {
+    post_norm(s, s->out, s->a->x2, s->a->d, s->y->post2, s->a->inv_d);
+}
+
+static void post2_bwd(step_ctx *s) {
+    dt_rows_norm_bwd(s->w, s->g->dh, s->g->param + s->y->post2, s->g->dx, s->a->d, s->w->m->params + s->y->post2, s->a->inv_d, false,
+                     s->g->partial);
+}
+
+/* ---- the list ---- */
+
+static bool adds_plain(const dt_hf_config *c) {
+    return !c->post_norms;
+}
+
+static bool adds_normed(const dt_hf_config *c) {
+    return c->post_norms;
+}
+
+static bool gates_silu(const dt_hf_config *c) {
+    return c->act == DT_ACT_SILU;
+}
+
+static bool gates_gelu(const dt_hf_config *c) {
+    return c->act == DT_ACT_GELU_TANH;
+}
+
 static const struct {
     void (*forward)(step_ctx *);
     void (*backward)(step_ctx *);
+    bool (*of)(const dt_hf_config *); /* models that have this step; NULL = all */
 } steps[] = {
-    {norm1_fwd,   norm1_bwd  }, /* saves x, inv1 */
-    {qkv_fwd,     qkv_bwd    }, /* saves h1 */
-    {rotate_fwd,  rotate_bwd }, /* saves qkv, inv_q, inv_k */
-    {attend_fwd,  attend_bwd }, /* saves rot, a, mx, z */
-    {o_fwd,       o_bwd      }, /* saves a */
-    {norm2_fwd,   norm2_bwd  }, /* saves x2, inv2 */
-    {gate_up_fwd, gate_up_bwd}, /* saves h2 */
-    {swiglu_fwd,  swiglu_bwd }, /* saves gu */
-    {down_fwd,    down_bwd   }, /* saves f */
+    {norm1_fwd,      norm1_bwd,      NULL       }, /* saves x, inv1 */
+    {qkv_fwd,        qkv_bwd,        NULL       }, /* saves h1 */
+    {rotate_fwd,     rotate_bwd,     NULL       }, /* saves qkv, inv_q, inv_k */
+    {attend_fwd,     attend_bwd,     NULL       }, /* saves rot, a, mx, z */
+    {o_fwd,          o_bwd,          adds_plain }, /* saves a */
+    {o_apart_fwd,    o_apart_bwd,    adds_normed}, /* saves a */
+    {post1_fwd,      post1_bwd,      adds_normed}, /* saves o, inv_o */
+    {norm2_fwd,      norm2_bwd,      NULL       }, /* saves x2, inv2 */
+    {gate_up_fwd,    gate_up_bwd,    NULL       }, /* saves h2 */
+    {swiglu_fwd,     swiglu_bwd,     gates_silu }, /* saves gu */
+    {geglu_fwd,      geglu_bwd,      gates_gelu }, /* saves gu */
+    {down_fwd,       down_bwd,       adds_plain }, /* saves f */
+    {down_apart_fwd, down_apart_bwd, adds_normed}, /* saves f */
+    {post2_fwd,      post2_bwd,      adds_normed}, /* saves d, inv_d */
 };
+
+static bool has_step(const dt_walk *w, size_t i) {
+    return !steps[i].of || steps[i].of(&w->m->cfg);
+}
 
 void dt_block_forward(dt_walk *w, int layer, dt_acts *a, float *out) {
     step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .out = out, .layer = layer};
     for (size_t i = 0; i < DT_COUNT(steps); i++)
-        steps[i].forward(&s);
+        if (has_step(w, i)) steps[i].forward(&s);
 }
 
 void dt_block_backward(dt_walk *w, int layer, dt_acts *a, dt_grads *g) {
     step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .g = g, .layer = layer};
     for (size_t i = DT_COUNT(steps); i-- > 0;)
-        steps[i].backward(&s);
+        if (has_step(w, i)) steps[i].backward(&s);
 }

@@ -45,7 +45,8 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     f->pool = pool;
     f->max_rows = max_rows;
     f->n_threads = dt_pool_threads(pool);
-    f->block = dt_alloc_aligned(R, (D * 2 + 2 * W + HE + 3 * F) * sizeof(float));
+    size_t apart = c->post_norms ? D : 0;
+    f->block = dt_alloc_aligned(R, (D * 2 + 2 * W + HE + 3 * F + apart) * sizeof(float));
     f->norm_out = dt_alloc_aligned(R, D * sizeof(float));
     f->product = dt_alloc_aligned(dt_model_scratch(m, max_rows), 1);
     f->pos = dt_calloc(R, sizeof *f->pos);
@@ -56,12 +57,13 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     }
     float *p = f->block;
     f->acts.x = f->acts.x2 = p;
-    f->acts.h1 = f->acts.h2 = p += R * D;
+    f->acts.h1 = f->acts.h2 = f->acts.tmp = p += R * D; /* whoever reads one is done before the next is written */
     f->acts.qkv = p += R * D;
     f->acts.rot = p += R * W;
     f->acts.a = p += R * W;
     f->acts.gu = p += R * HE;
-    f->acts.f = p + R * 2 * F;
+    f->acts.f = p += R * 2 * F;
+    f->acts.o = f->acts.d = p + R * F;
     *out = f;
     return DUET_OK;
 }
@@ -116,7 +118,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     size_t row = (size_t)(f->row0[t->seq] + t->row0);
     dt_attn a = {.q = f->acts.rot + row * W + (size_t)(t->head * G * E),
                  .o = f->acts.a + row * HE + (size_t)(t->head * G * E),
-                 .d_head = E, .first_key = first_key, .n_keys = n_keys, .k = k, .v = v, .scale = dt_attn_scale(E),
+                 .d_head = E, .first_key = first_key, .n_keys = n_keys, .k = k, .v = v, .scale = dt_attn_scale(c),
                  .scratch = f->scratch + (size_t)thread * f->scratch_stride};
     if (t->n == 1) { /* decoding: the query heads of one kv head are the rows */
         a.ldq = a.ldo = (size_t)E;
@@ -214,7 +216,7 @@ duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n
     f->n_seqs = n_seqs;
     for (int i = 0; i < n_seqs; i++)
         for (int j = 0; j < seqs[i].n; j++)
-            memcpy(f->acts.x + (size_t)(f->row0[i] + j) * D, m->params + m->embed + (size_t)seqs[i].ids[j] * D, D * sizeof(float));
+            dt_embed_row(m, f->acts.x + (size_t)(f->row0[i] + j) * D, seqs[i].ids[j]);
 
     dt_walk w = {.m = m, .kr = dt_kernels_get(), .pool = f->pool, .T = rows, .pos = f->pos, .scratch = f->product,
                  .attend = attend, .ctx = f};

@@ -15,11 +15,14 @@ typedef struct dt_acts {
     float *qkv;    /* [T, QKV] as multiplied, biases added */
     float *rot;    /* [T, QKV] q and k normed and rotated, v copied */
     float *a;      /* [T, HE] attention output */
+    float *o;      /* [T, D] what attention gives, where a norm follows; d alike, of the feed-forward part */
+    float *d;
     float *x2;     /* [T, D] after attention; may be x itself where nothing is saved */
     float *h2;     /* [T, D] after norm2 */
     float *gu;     /* [T, 2F] gate and up */
-    float *f;      /* [T, F] silu(gate) * up */
-    float *inv1, *inv2;   /* [T] */
+    float *f;      /* [T, F] act(gate) * up */
+    float *tmp;    /* [T, D] scratch, where norms follow: saved by no step */
+    float *inv1, *inv2, *inv_o, *inv_d; /* [T] */
     float *inv_q, *inv_k; /* [T, H], [T, K] */
     float *mx, *z;        /* [T, H] of the softmax */
 } dt_acts;
@@ -79,13 +82,18 @@ void dt_matrix_pack_back(dt_pool *pool, const duet_model *m, const dt_matrix *x,
 /* dW[rows, cols] += dy^T x where the matrix is trained, and dx = or += dy W (dx may be NULL). */
 void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc);
 
-/* 1 / sqrt(E), rounded once: both walks use this value. */
-float dt_attn_scale(int d_head);
+/* 1 / sqrt(attn_scalar), and sqrt(D) or 1, each rounded once: both walks use these values. */
+float dt_attn_scale(const dt_hf_config *c);
+float dt_embed_scale(const dt_hf_config *c);
+/* x[D]: the token's row of the embeddings, scaled. */
+void dt_embed_row(const duet_model *m, float *x, int32_t id);
 /* The keys that position pos sees in a layer of this window (0 = no window): *first .. *end - 1. */
 static inline void dt_attn_range(int pos, int window, int *first, int *end) {
     *first = window > 0 && pos >= window ? pos - window + 1 : 0;
     *end = pos + 1;
 }
+/* Pairs of a query and a key that n positions from `before` on have in such a layer. (limit.c) */
+double dt_attn_pairs(double before, double n, int window);
 
 #define DT_ROW_CHUNK 64 /* rows of one task; also the fixed chunk of sums over rows */
 

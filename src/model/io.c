@@ -6,6 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* By its name, or by the one it has in a file with an image part beside the text model (gemma3; two spellings). */
+static const dt_view *find_tensor(const dt_hf_weights *w, const char *name) {
+    static const char *const prefixes[] = {"language_model.model.", "model.language_model."};
+    const dt_view *v = dt_hf_weights_find(w, name);
+    char other[128];
+    for (size_t i = 0; !v && i < DT_COUNT(prefixes) && !strncmp(name, "model.", 6); i++) {
+        snprintf(other, sizeof other, "%s%s", prefixes[i], name + 6);
+        v = dt_hf_weights_find(w, other);
+    }
+    return v;
+}
+
 /* Reads every tensor; all that are missing or misshapen are named in one sentence. */
 static duet_status load_weights(duet_model *m, const char *path, const dt_hf_weights *w, duet_err *err) {
     dt_buf bad = {0};
@@ -13,7 +25,7 @@ static duet_status load_weights(duet_model *m, const char *path, const dt_hf_wei
     char shape[96];
     for (int i = 0; i < m->n_param; i++) {
         const dt_param *p = &m->param[i];
-        const dt_view *v = dt_hf_weights_find(w, p->name);
+        const dt_view *v = find_tensor(w, p->name);
         bool fits = v && (p->is_vector ? dt_view_is(v, 1, (size_t)p->cols, 0) : dt_view_is(v, 2, (size_t)p->rows, (size_t)p->cols));
         if (!fits && n_bad++ < 4) {
             dt_buf_addf(&bad, "%s%s", bad.len ? "; " : "", p->name);
@@ -82,7 +94,8 @@ done:
 /* Normal weights. Embeddings: standard deviation initializer_range. Matrices: 1/sqrt(inputs), so that rows of unit size
  * stay of unit size; the two that write to the residual stream are scaled by 0.3/sqrt(2 layers) more (after Radford et al.,
  * "Language models are unsupervised multitask learners", 2019), so that early in training what a token is stays readable
- * behind what the layers add: with this tiny models learn to copy an order of magnitude sooner. Norms 1, biases 0. */
+ * behind what the layers add: with this tiny models learn to copy an order of magnitude sooner. Where norms follow those
+ * two, it is these that are scaled. Other norms 1, biases 0. */
 static void init_weights(duet_model *m, uint64_t seed) {
     double residual = 0.3 / sqrt(2.0 * m->cfg.n_layers);
     for (int i = 0; i < m->n_param; i++) {
@@ -92,9 +105,11 @@ static void init_weights(duet_model *m, uint64_t seed) {
         dt_rng r = dt_rng_make(seed, dt_hash64(p->name, strlen(p->name), 0));
         double std = p->offset == m->embed ? m->cfg.init_range : 1.0 / sqrt((double)p->cols);
         if (strstr(p->name, ".o_proj.") || strstr(p->name, ".down_proj.")) std *= residual;
+        bool adds = m->cfg.post_norms && (strstr(p->name, ".post_attention_") || strstr(p->name, ".post_feedforward_"));
+        float norm = (adds ? (float)residual : 1.0f) - (m->cfg.norm_plus_one ? 1.0f : 0.0f);
         for (size_t j = 0; j < n; j++) {
             if (p->is_vector)
-                w[j] = strstr(p->name, ".bias") ? 0.0f : 1.0f;
+                w[j] = strstr(p->name, ".bias") ? 0.0f : norm;
             else
                 w[j] = (float)(std * dt_rng_normal(&r));
         }
@@ -194,7 +209,7 @@ static duet_status score(duet_model *m, const int32_t *ids, size_t n, int n_thre
     size_t V = (size_t)m->cfg.n_vocab;
 
     if (n == 0 || n > (size_t)m->cfg.max_pos)
-        return dt_fail(err, DUET_E_RANGE, "%zu tokens: the model takes 1 to %d", n, m->cfg.max_pos);
+        return dt_fail(err, DUET_E_RANGE, "%zu tokens: the model takes 1 to %d; " DT_LONGER, n, m->cfg.max_pos);
     st = dt_pool_create(n_threads, &pool, err);
     if (!st) st = dt_model_rope_reserve(m, (int)n, err);
     if (!st) st = dt_infer_create(m, pool, CHUNK, &f, err);

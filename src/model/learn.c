@@ -52,7 +52,7 @@ struct dt_learn {
 static size_t acts_floats(const dt_hf_config *c) {
     size_t D = (size_t)c->d_model, F = (size_t)c->d_ffn, H = (size_t)c->n_heads, K = (size_t)c->n_kv, E = (size_t)c->d_head;
     size_t W = (H + 2 * K) * E;
-    return 4 * D + 2 * W + H * E + 3 * F + 2 + H + K + 2 * H;
+    return 4 * D + 2 * W + H * E + 3 * F + 2 + H + K + 2 * H + (c->post_norms ? 2 * D + 2 : 0);
 }
 
 static void acts_place(const dt_hf_config *c, size_t T, float *p, dt_acts *a) {
@@ -72,7 +72,12 @@ static void acts_place(const dt_hf_config *c, size_t T, float *p, dt_acts *a) {
     a->inv_q = p, p += T * H;
     a->inv_k = p, p += T * K;
     a->mx = p, p += T * H;
-    a->z = p;
+    a->z = p, p += T * H;
+    if (!c->post_norms) return;
+    a->o = p, p += T * D;
+    a->d = p, p += T * D;
+    a->inv_o = p, p += T;
+    a->inv_d = p;
 }
 
 static size_t largest(size_t a, size_t b) {
@@ -158,6 +163,8 @@ duet_status dt_learn_create(duet_model *m, dt_pool *pool, const dt_learn_options
     l->g.da = p, p += T * HE;
     l->g.dgu = p, p += T * 2 * F;
     l->g.df = p;
+    for (int i = 0; i < c->n_layers; i++)
+        l->acts[i].tmp = l->g.dh; /* no gradient is in flight during a forward pass of a layer */
     *out = l;
     return DUET_OK;
 }
@@ -229,7 +236,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
             size_t row = (size_t)(s0 + r);
             dt_attn a = {.q = x->a->rot + row * W + (size_t)(h * E), .o = x->a->a + row * HE + (size_t)(h * E), .ldq = W, .ldo = HE,
                          .nq = T - r < QUERY_BLOCK ? T - r : QUERY_BLOCK, .d_head = E, .first_key = first_key, .n_keys = n_keys, .k = k, .v = v,
-                         .scale = dt_attn_scale(E), .scratch = l->scratch + (size_t)thread * l->scratch_stride, .max_out = mx,
+                         .scale = dt_attn_scale(c), .scratch = l->scratch + (size_t)thread * l->scratch_stride, .max_out = mx,
                          .sum_out = z};
             for (int i = 0; i < a.nq; i++)
                 dt_attn_range(r + i, l->m->layer[x->layer].window, &first_key[i], &n_keys[i]);
@@ -267,7 +274,7 @@ static void attend_bwd_task(void *arg, size_t task, int thread) {
         dt_attn_bwd b = {.q = x->a->rot + q_at, .k = x->a->rot + k_at, .v = x->a->rot + v_at, .o = x->a->a + o_at, .d_o = x->g->da + o_at,
                          .dq = x->g->dqkv + q_at, .dk = x->g->dqkv + k_at, .dv = x->g->dqkv + v_at, .ldq = W, .ldkv = W, .ldo = HE,
                          .lddq = W, .lddkv = W, .mx = x->a->mx + (size_t)h * (size_t)l->T + row, .z = x->a->z + (size_t)h * (size_t)l->T + row,
-                         .T = T, .d_head = E, .first_key = first_key, .scale = dt_attn_scale(E), .scratch = l->scratch + (size_t)thread * l->scratch_stride};
+                         .T = T, .d_head = E, .first_key = first_key, .scale = dt_attn_scale(c), .scratch = l->scratch + (size_t)thread * l->scratch_stride};
         dt_kernels_get()->attn_bwd(&b);
     }
 }
@@ -357,7 +364,7 @@ static dt_walk walk_of(dt_learn *l) {
 static void embed_rows(dt_learn *l, float *x) {
     size_t D = (size_t)l->m->cfg.d_model;
     for (int t = 0; t < l->T; t++)
-        memcpy(x + (size_t)t * D, l->m->params + l->m->embed + (size_t)l->ids[t] * D, D * sizeof *x);
+        dt_embed_row(l->m, x + (size_t)t * D, l->ids[t]);
 }
 
 typedef struct xent_ctx {
@@ -458,12 +465,13 @@ typedef struct embed_ctx {
 static void embed_bwd_task(void *arg, size_t task, int thread) {
     embed_ctx *x = arg;
     size_t D = (size_t)x->l->m->cfg.d_model, c0 = task * EMBED_COLS, n = D - c0 < EMBED_COLS ? D - c0 : EMBED_COLS;
+    float scale = dt_embed_scale(&x->l->m->cfg);
     (void)thread;
     for (int t = 0; t < x->l->T; t++) {
         float *d = x->grad + (size_t)x->l->ids[t] * D + c0;
         const float *s = x->l->g.dx + (size_t)t * D + c0;
         for (size_t i = 0; i < n; i++)
-            d[i] += s[i];
+            d[i] += s[i] * scale;
     }
 }
 
@@ -490,11 +498,15 @@ duet_status dt_learn_backward(dt_learn *l, const float *coef, float *grad, duet_
 
 double dt_model_train_flops(const dt_hf_config *c, const dt_batch *b) {
     double D = c->d_model, F = c->d_ffn, E = c->d_head, H = c->n_heads, W = (H + 2 * c->n_kv) * E, T = b->start[b->n_seqs], att = 0;
+    int window = 0;
     double mat = c->n_layers * (W * D + H * E * D + 3 * F * D) + (double)c->n_vocab * D;
     for (int s = 0; s < b->n_seqs; s++) {
-        double n = b->start[s + 1] - b->start[s];
-        att += n * (n + 1) / 2; /* causal pairs */
+        double n = b->start[s + 1] - b->start[s], pairs = 0;
+        for (int l = 0; l < c->n_layers; l++) { /* neighbours mostly have the same window */
+            if (!l || window != dt_hf_config_window(c, l)) pairs = dt_attn_pairs(0, n, window = dt_hf_config_window(c, l));
+            att += pairs;
+        }
     }
     /* forward 2 per multiply-add, backward twice that; attention: scores and mix, backward five products of which one recomputes */
-    return 6 * mat * T + c->n_layers * H * E * att * (4 + 8);
+    return 6 * mat * T + H * E * att * (4 + 8);
 }

@@ -32,10 +32,16 @@ typedef struct dt_matrix {
 
 /* Offsets into params; DT_NONE = the architecture has none. */
 #define DT_NONE SIZE_MAX
+typedef struct dt_rope_table {
+    float *cos_t, *sin_t; /* [rope_len][E/2], grown by dt_model_rope_reserve */
+} dt_rope_table;
+
 typedef struct dt_layer {
     size_t norm1, q_norm, k_norm, qkv_bias, norm2;
+    size_t post1, post2; /* norms of what attention and the feed-forward part add */
     dt_matrix qkv, o, gate_up, down;
     int window; /* keys that a row attends to, its own included; 0 = all before it */
+    const dt_rope_table *rope; /* one of the model's */
 } dt_layer;
 
 struct duet_model {
@@ -49,10 +55,13 @@ struct duet_model {
     size_t embed, final_norm;    /* offsets */
     bool embed_trained;
     dt_matrix head;              /* of the same parameter as embed when tied */
-    float *cos_t, *sin_t;        /* [rope_len][E/2], grown by dt_model_rope_reserve */
+    dt_rope_table rope, rope_local; /* the second for windowed layers that rotate by a base of their own, else empty */
     int rope_len;
     uint64_t version; /* bumped by dt_model_publish; engines drop cached pages of older versions */
 };
+
+/* What to do about a context that the model does not have, for messages. */
+#define DT_LONGER "a longer context needs rope scaling (--rope-scaling yarn:4)"
 
 /* Repacks the trained matrices after params changed and bumps version. Call between steps, never during one. */
 duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err);

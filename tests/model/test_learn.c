@@ -1,8 +1,6 @@
-/* The training walk on a random tiny model: gradients against finite differences, against recomputation, against
+/* The training walk on random tiny models, one for each kind of layer: gradients against finite differences, against recomputation, against
  * another thread count and another packing; save and open again. */
-#include "support.h"
-
-#include "model/model.h"
+#include "model/kinds.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -48,9 +46,8 @@ static double objective(duet_model *m, dt_learn *l, float inv_temp) {
 
 /* Central differences at the largest entry of every parameter; float forward limits how close they come. */
 static void finite_differences(void **state) {
-    (void)state;
     duet_err err = {{0}};
-    duet_model *m = tiny_model(5);
+    duet_model *m = model_of(state, 5);
     float lp[T], *g = gradient(m, 1, false, 1.25f, lp);
     dt_learn *l = NULL;
     dt_learn_options opt = {.max_tokens = 64};
@@ -78,8 +75,7 @@ static void finite_differences(void **state) {
 }
 
 static void same_bits(void **state) {
-    (void)state;
-    duet_model *m = tiny_model(6);
+    duet_model *m = model_of(state, 6);
     float a[T], b[T], c[T];
     float *g1 = gradient(m, 1, false, 1.0f, a), *g2 = gradient(m, 2, false, 1.0f, b), *g3 = gradient(m, 2, true, 1.0f, c);
     assert_memory_equal(a, b, sizeof a);
@@ -94,9 +90,8 @@ static void same_bits(void **state) {
 
 /* Packing several sequences in one batch changes no log-prob. */
 static void packed_equals_alone(void **state) {
-    (void)state;
     duet_err err = {{0}};
-    duet_model *m = tiny_model(7);
+    duet_model *m = model_of(state, 7);
     float a[T], b[T];
     free(gradient(m, 1, false, 1.0f, a));
     for (int s = 0; s < batch.n_seqs; s++) {
@@ -108,9 +103,8 @@ static void packed_equals_alone(void **state) {
 }
 
 static void save_and_open(void **state) {
-    (void)state;
     duet_err err = {{0}};
-    duet_model *m = tiny_model(8), *n = NULL;
+    duet_model *m = model_of(state, 8), *n = NULL;
     duet_model_info a, b;
     char dir[] = "/tmp/duet-model-XXXXXX";
     assert_non_null(mkdtemp(dir));
@@ -137,8 +131,36 @@ static void bad_tokens_are_named(void **state) {
     duet_model_close(m);
 }
 
+/* A window bounds what a token depends on: far enough back, another token changes nothing; nearer it does. */
+static void windows_end(void **state) {
+    (void)state;
+    struct kind k = {"one windowed layer", "{\"model_type\":\"mistral\",\"num_hidden_layers\":1,\"hidden_size\":24,\"num_attention_heads\":4,"
+                                           "\"intermediate_size\":40,\"vocab_size\":37,\"max_position_embeddings\":512,\"sliding_window\":5}"};
+    void *as_state = &k;
+    duet_err err = {{0}};
+    duet_model *m = model_of(&as_state, 10);
+    int32_t other[T];
+    float a[T], b[T];
+    assert_int_equal(duet_model_logprobs(m, ids, T, 1, a, &err), DUET_OK);
+    for (int at = 0; at + 5 < T; at++) {
+        memcpy(other, ids, sizeof other);
+        other[at] = (ids[at] + 9) % 37;
+        assert_int_equal(duet_model_logprobs(m, other, T, 1, b, &err), DUET_OK);
+        for (int t = at; t + 1 < T; t++)
+            if ((a[t] == b[t]) != (t - at >= 5)) fail_msg("token %d and the prediction after %d: %s", at, t, a[t] == b[t] ? "no influence" : "influence");
+    }
+    duet_model_close(m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(finite_differences), cmocka_unit_test(same_bits), cmocka_unit_test(packed_equals_alone),
-                                       cmocka_unit_test(save_and_open), cmocka_unit_test(bad_tokens_are_named)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[4 * DT_COUNT(kinds) + 2], each[] = {cmocka_unit_test(finite_differences), cmocka_unit_test(same_bits),
+                                                                cmocka_unit_test(packed_equals_alone), cmocka_unit_test(save_and_open)};
+    static char names[4 * DT_COUNT(kinds)][64];
+    size_t n = 0;
+    for (size_t k = 0; k < DT_COUNT(kinds); k++)
+        for (size_t i = 0; i < DT_COUNT(each); i++, n++)
+            tests[n] = test_of_kind(each[i], &kinds[k], names[n]);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(windows_end);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(bad_tokens_are_named);
+    return _cmocka_run_group_tests("learn", tests, n, NULL, NULL);
 }

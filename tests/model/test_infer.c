@@ -1,0 +1,80 @@
+/* The inference walk: however a sequence is cut into runs, and whatever else is in the batch, its logits are the same bits. */
+#include "model/kinds.h"
+
+enum { T = 50, V = 37, MAX_ROWS = 128 };
+
+static const int32_t ids[T] = {3, 7, 1, 1,  30, 22, 9, 36, 5, 4, 17, 17, 2, 8, 0, 12, 33, 21, 6, 6, 6,  11, 35, 1,  2,
+                               3, 4, 5, 19, 20, 8,  9, 10, 1, 2, 13, 14, 8, 3, 2, 0,  5,  1,  4, 4, 34, 23, 26, 24, 29};
+
+static void one_run(dt_infer *f, dt_kv *kv, dt_kv_seq *seq, int n, float *logits) {
+    duet_err err = {{0}};
+    int at = (int)seq->n_tokens;
+    assert_int_equal(dt_kv_grow(kv, seq, n, &err), DUET_OK);
+    dt_infer_seq s = {.ids = ids + at, .n = n, .pos0 = at, .pages = seq->pages, .n_logits = n};
+    assert_int_equal(dt_infer_run(f, kv, &s, 1, logits + at * V, &err), DUET_OK);
+    seq->n_tokens += n;
+}
+
+static void any_cut(void **state) {
+    static const int cuts[][8] = {{50}, {1, 1, 1, 1, 1, 1, 44}, {16, 16, 16, 2}, {17, 1, 1, 15, 1, 15}, {33, 16, 1}};
+    duet_err err = {{0}};
+    duet_model *m = model_of(state, 11);
+    dt_infer *f = NULL;
+    dt_kv *kv = NULL;
+    float *want = calloc(T * V, sizeof *want), *got = calloc(T * V, sizeof *got);
+    assert_int_equal(dt_infer_create(m, NULL, MAX_ROWS, &f, &err), DUET_OK);
+    assert_int_equal(dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
+    for (size_t c = 0; c < DT_COUNT(cuts); c++) {
+        dt_kv_seq seq = {0};
+        for (int i = 0; i < 8 && cuts[c][i]; i++)
+            one_run(f, kv, &seq, cuts[c][i], c ? got : want);
+        assert_int_equal(seq.n_tokens, T);
+        dt_kv_drop(kv, &seq);
+        if (c && memcmp(got, want, T * V * sizeof *got)) fail_msg("cut %zu: other bits", c);
+    }
+    dt_kv_destroy(kv);
+    dt_infer_destroy(f);
+    free(want);
+    free(got);
+    duet_model_close(m);
+}
+
+/* Two sequences in one batch, one long run and one token of the other, twice. */
+static void with_others(void **state) {
+    duet_err err = {{0}};
+    duet_model *m = model_of(state, 12);
+    dt_infer *f = NULL;
+    dt_kv *kv = NULL;
+    dt_kv_seq alone = {0}, a = {0}, b = {0};
+    float *want = calloc(T * V, sizeof *want), *got = calloc(2 * T * V, sizeof *got);
+    assert_int_equal(dt_infer_create(m, NULL, MAX_ROWS, &f, &err), DUET_OK);
+    assert_int_equal(dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
+    one_run(f, kv, &alone, T, want);
+    one_run(f, kv, &a, 20, got);
+    assert_int_equal(dt_kv_grow(kv, &a, 1, &err), DUET_OK);
+    assert_int_equal(dt_kv_grow(kv, &b, 31, &err), DUET_OK);
+    dt_infer_seq both[2] = {{.ids = ids + 20, .n = 1, .pos0 = 20, .pages = a.pages, .n_logits = 1},
+                            {.ids = ids, .n = 31, .pos0 = 0, .pages = b.pages, .n_logits = 31}};
+    assert_int_equal(dt_infer_run(f, kv, both, 2, got, &err), DUET_OK);
+    assert_memory_equal(got, want + 20 * V, V * sizeof *got);
+    assert_memory_equal(got + V, want, 31 * V * sizeof *got);
+    dt_kv_drop(kv, &alone);
+    dt_kv_drop(kv, &a);
+    dt_kv_drop(kv, &b);
+    dt_kv_destroy(kv);
+    dt_infer_destroy(f);
+    free(want);
+    free(got);
+    duet_model_close(m);
+}
+
+int main(void) {
+    struct CMUnitTest tests[2 * DT_COUNT(kinds)];
+    static char names[2 * DT_COUNT(kinds)][64];
+    size_t n = 0;
+    for (size_t k = 0; k < DT_COUNT(kinds); k++, n += 2) {
+        tests[n] = test_of_kind((struct CMUnitTest)cmocka_unit_test(any_cut), &kinds[k], names[n]);
+        tests[n + 1] = test_of_kind((struct CMUnitTest)cmocka_unit_test(with_others), &kinds[k], names[n + 1]);
+    }
+    return _cmocka_run_group_tests("infer", tests, n, NULL, NULL);
+}
