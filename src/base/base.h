@@ -159,6 +159,17 @@ duet_status dt_file_read(const char *path, size_t max_bytes, dt_buf *b, duet_err
 /* Writes path so that it is either the old content or the whole new one: temporary file in the
  * same folder, fsync, rename, fsync of the folder. */
 duet_status dt_file_write_atomic(const char *path, const void *p, size_t n, duet_err *err);
+/* The same for what does not fit in memory: open, add as often as needed, then commit or abandon (also after a failed add);
+ * both end it, and abandoning what has ended does nothing. */
+typedef struct dt_atomic {
+    int fd; /* -1 = ended */
+    char *path, *tmp;
+    size_t n; /* bytes added */
+} dt_atomic;
+duet_status dt_atomic_open(dt_atomic *a, const char *path, duet_err *err); /* on failure it has ended */
+duet_status dt_atomic_add(dt_atomic *a, const void *p, size_t n, duet_err *err);
+duet_status dt_atomic_commit(dt_atomic *a, duet_err *err);
+void dt_atomic_abandon(dt_atomic *a);
 bool dt_path_exists(const char *path);
 bool dt_path_is_dir(const char *path);
 duet_status dt_mkdirs(const char *path, duet_err *err);      /* like mkdir -p */

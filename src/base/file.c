@@ -48,45 +48,73 @@ static void sync_folder_of(const char *path) {
     free(dir);
 }
 
-duet_status dt_file_write_atomic(const char *path, const void *p, size_t n, duet_err *err) {
-    duet_status st = DUET_OK;
-    const char *at = p;
+duet_status dt_atomic_open(dt_atomic *a, const char *path, duet_err *err) {
+    struct stat sb;
     dt_buf tmp = {0};
-    int fd = -1;
-
-    if (!dt_buf_addf(&tmp, "%s.%ld.tmp", path, (long)getpid()))
+    *a = (dt_atomic){.fd = -1};
+    if (!stat(path, &sb) && !S_ISREG(sb.st_mode)) /* renaming over a device or a folder is never what was meant */
+        return dt_fail(err, DUET_E_IO, "%s: cannot write: it is there and is not a regular file", path);
+    dt_buf_addf(&tmp, "%s.%ld.tmp", path, (long)getpid());
+    a->path = dt_strdup(path);
+    a->tmp = dt_buf_take(&tmp);
+    if (!a->path || !a->tmp) {
+        dt_atomic_abandon(a);
         return dt_fail(err, DUET_E_NOMEM, "%s: no memory to write it", path);
-    fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        st = dt_fail(err, DUET_E_IO, "%s: cannot create: %s", path, strerror(errno));
-        goto done;
     }
-    for (size_t left = n; left;) {
-        ssize_t w = write(fd, at, left);
+    a->fd = open(a->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (a->fd < 0) {
+        duet_status st = dt_fail(err, DUET_E_IO, "%s: cannot create: %s", path, strerror(errno));
+        dt_atomic_abandon(a);
+        return st;
+    }
+    return DUET_OK;
+}
+
+static duet_status cannot_write(const dt_atomic *a, int why, duet_err *err) {
+    return dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", a->path, strerror(why));
+}
+
+duet_status dt_atomic_add(dt_atomic *a, const void *p, size_t n, duet_err *err) {
+    const char *at = p;
+    a->n += n;
+    while (n) {
+        ssize_t w = write(a->fd, at, n < ((size_t)1 << 30) ? n : (size_t)1 << 30);
         if (w < 0 && errno == EINTR) continue;
-        if (w <= 0) {
-            st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", path,
-                         strerror(w < 0 ? errno : ENOSPC));
-            goto done;
-        }
+        if (w <= 0) return cannot_write(a, w < 0 ? errno : ENOSPC, err);
         at += w;
-        left -= (size_t)w;
+        n -= (size_t)w;
     }
-    if (fsync(fd)) {
-        st = dt_fail(err, DUET_E_IO, "%s: cannot flush: %s; what was there before is kept", path, strerror(errno));
-        goto done;
+    return DUET_OK;
+}
+
+duet_status dt_atomic_commit(dt_atomic *a, duet_err *err) {
+    duet_status st = fsync(a->fd) ? cannot_write(a, errno, err) : DUET_OK;
+    if (close(a->fd) && !st) st = cannot_write(a, errno, err);
+    a->fd = -1;
+    if (!st && rename(a->tmp, a->path)) st = dt_fail(err, DUET_E_IO, "%s: cannot replace: %s", a->path, strerror(errno));
+    if (!st) {
+        sync_folder_of(a->path);
+        free(a->tmp);
+        a->tmp = NULL;
     }
-    int bad = close(fd);
-    fd = -1;
-    if (bad || rename(tmp.data, path)) {
-        st = dt_fail(err, DUET_E_IO, "%s: cannot replace: %s", path, strerror(errno));
-        goto done;
-    }
-    sync_folder_of(path);
-done:
-    if (fd >= 0) close(fd);
-    if (st) unlink(tmp.data);
-    dt_buf_clear(&tmp);
+    dt_atomic_abandon(a);
+    return st;
+}
+
+void dt_atomic_abandon(dt_atomic *a) {
+    if (a->fd >= 0) close(a->fd);
+    if (a->tmp) unlink(a->tmp);
+    free(a->tmp);
+    free(a->path);
+    *a = (dt_atomic){.fd = -1};
+}
+
+duet_status dt_file_write_atomic(const char *path, const void *p, size_t n, duet_err *err) {
+    dt_atomic a;
+    duet_status st = dt_atomic_open(&a, path, err);
+    if (!st) st = dt_atomic_add(&a, p, n, err);
+    if (!st) return dt_atomic_commit(&a, err);
+    dt_atomic_abandon(&a);
     return st;
 }
 

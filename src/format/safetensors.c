@@ -4,12 +4,8 @@
 
 #include "format/jsonl.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_HEADER ((uint64_t)100 << 20)
 
@@ -255,70 +251,39 @@ static char *make_header(const dt_st_item *items, size_t n, const char *const *m
     return out;
 }
 
-static bool write_all(int fd, const void *p, size_t n) {
-    const char *at = p;
-    while (n) {
-        ssize_t w = write(fd, at, n < ((size_t)1 << 30) ? n : (size_t)1 << 30);
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w <= 0) {
-            if (!w)
-                errno = ENOSPC;
-            return false;
-        }
-        at += w;
-        n -= (size_t)w;
+duet_status dt_st_stream(const char *path, const dt_st_item *items, size_t n_items, const char *const *meta,
+                         size_t n_meta, dt_st_fill fill, void *user, duet_err *err) {
+    size_t n_header = 0;
+    uint8_t len[8];
+    dt_atomic out;
+    char *header = make_header(items, n_items, meta, n_meta, &n_header);
+    if (!header)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to write it", path);
+    for (int i = 0; i < 8; i++)
+        len[i] = (uint8_t)((uint64_t)n_header >> (8 * i));
+    duet_status st = dt_atomic_open(&out, path, err);
+    if (!st)
+        st = dt_atomic_add(&out, len, 8, err);
+    if (!st)
+        st = dt_atomic_add(&out, header, n_header, err);
+    for (size_t i = 0; !st && i < n_items; i++) {
+        size_t bytes = 0;
+        const size_t before = out.n;
+        dt_view_count(&items[i].view, NULL, &bytes);
+        st = items[i].view.data || !bytes ? dt_atomic_add(&out, items[i].view.data, bytes, err)
+                                          : fill(user, i, &out, err);
+        if (!st && out.n - before != bytes)
+            st = dt_fail(err, DUET_E_INTERNAL, "%s: tensor %.80s got %zu bytes of %zu", path, items[i].name,
+                         out.n - before, bytes);
     }
-    return true;
+    free(header);
+    if (!st)
+        return dt_atomic_commit(&out, err);
+    dt_atomic_abandon(&out);
+    return st;
 }
 
 duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_items, const char *const *meta,
                         size_t n_meta, duet_err *err) {
-    duet_status st = DUET_OK;
-    size_t n_header = 0;
-    uint8_t len[8];
-    dt_buf tmp = {0};
-    int fd = -1;
-    struct stat sb;
-    if (!stat(path, &sb) && !S_ISREG(sb.st_mode)) /* renaming over a device or a folder is never what was meant */
-        return dt_fail(err, DUET_E_IO, "%s: cannot write: it is there and is not a regular file", path);
-    char *header = make_header(items, n_items, meta, n_meta, &n_header);
-    if (!header || !dt_buf_addf(&tmp, "%s.%ld.tmp", path, (long)getpid())) {
-        st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to write it", path);
-        goto done;
-    }
-    for (int i = 0; i < 8; i++)
-        len[i] = (uint8_t)((uint64_t)n_header >> (8 * i));
-    fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        st = dt_fail(err, DUET_E_IO, "%s: cannot create: %s", path, strerror(errno));
-        goto done;
-    }
-    bool ok = write_all(fd, len, 8) && write_all(fd, header, n_header);
-    for (size_t i = 0; ok && i < n_items; i++) {
-        size_t bytes = 0;
-        dt_view_count(&items[i].view, NULL, &bytes);
-        ok = write_all(fd, items[i].view.data, bytes);
-    }
-    ok = ok && !fsync(fd);
-    int why = errno;
-    if (close(fd) && ok) {
-        ok = false;
-        why = errno;
-    }
-    fd = -1;
-    if (ok && rename(tmp.data, path)) {
-        ok = false;
-        why = errno;
-    }
-    if (!ok)
-        st = dt_fail(err, DUET_E_IO, "%s: cannot write: %s; what was there before is kept", path, strerror(why));
-done:
-    if (fd >= 0)
-        close(fd);
-    if (st && tmp.data)
-        unlink(tmp.data);
-    dt_buf_clear(&tmp);
-    free(header);
-    return st;
+    return dt_st_stream(path, items, n_items, meta, n_meta, NULL, NULL, err);
 }

@@ -35,4 +35,10 @@ typedef struct dt_st_item {
 duet_status dt_st_write(const char *path, const dt_st_item *items, size_t n_items,
                         const char *const *meta, size_t n_meta, duet_err *err);
 
+/* The same with tensors that are not in memory: where an item's view.data is NULL, `fill` is called in its turn and adds
+ * the bytes of that tensor to out, in pieces as it likes. */
+typedef duet_status (*dt_st_fill)(void *user, size_t item, dt_atomic *out, duet_err *err);
+duet_status dt_st_stream(const char *path, const dt_st_item *items, size_t n_items, const char *const *meta,
+                         size_t n_meta, dt_st_fill fill, void *user, duet_err *err);
+
 #endif
