@@ -14,9 +14,10 @@ typedef struct duet_backend duet_backend;
 
 typedef struct duet_backend_options {
     duet_engine_options engine;
+    duet_model_options model; /* n_threads and ctx 0 = those of the engine */
 } duet_backend_options;
 
-/* Opens a Hugging Face folder with an engine of its own. *out owned by the caller: duet_backend_close. */
+/* Opens a Hugging Face folder or a GGUF file with an engine of its own. *out owned by the caller: duet_backend_close. */
 duet_status duet_backend_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err);
 /* A backend that answers from a script, for tests of everything above. Model and tokenizer of `tok` (borrowed);
  * reply(user, prompt text, sample) returns the text to "generate" (borrowed until the next call) or NULL = fail.

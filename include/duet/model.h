@@ -1,4 +1,4 @@
-/* A model's weights: opened from a Hugging Face folder, made new from a config, saved back.
+/* A model's weights: opened from a Hugging Face folder or a GGUF file, made new from a config, saved back.
  *
  * Threads: reading calls may run concurrently; whoever changes weights (training) owns the model. */
 #ifndef DUET_MODEL_H
@@ -16,27 +16,50 @@ extern "C" {
 
 typedef struct duet_model duet_model;
 
+/* How the weights lie in memory. */
+typedef enum duet_weights {
+    DUET_WEIGHTS_AUTO,  /* F32 where that is at most 64 MiB, else FILE */
+    DUET_WEIGHTS_F32,   /* all as f32, and once more in the order in which they are multiplied: this can be trained */
+    DUET_WEIGHTS_FILE,  /* matrices in the element types of their file, once, in the order in which they are multiplied;
+                         * a type without a product of its own becomes F32. Results for F32 files are those of F32. With
+                         * BF16 weights the other factor is rounded to bf16 too; with quantised ones, to int8 blocks */
+    DUET_WEIGHTS_EXACT, /* FILE, but with BF16 weights the other factor stays f32: slower */
+} duet_weights;
+const char *duet_weights_name(duet_weights w); /* auto f32 file exact */
+
+typedef struct duet_model_options {
+    duet_weights weights;
+    int n_threads;    /* that read and repack; 0 = all CPUs */
+    size_t ctx;       /* longest context it will be used with, tokens: counted when free memory is checked */
+} duet_model_options;
+
 typedef struct duet_model_info {
     char arch[32]; /* "qwen3", ... */
     int n_layers, d_model, n_heads, n_kv, d_head, d_ffn, n_vocab, max_pos;
     bool tied;
-    char dtype[8];        /* of the files: "F32" or "BF16" */
+    char dtype[8];        /* that it is saved as: "F32" or "BF16" */
+    duet_weights weights; /* how they are held: never AUTO */
+    char held[64];        /* element types of the matrices in memory, the one with most bytes first: "Q4_K, Q6_K" */
     size_t n_params;      /* tied embeddings counted once */
     size_t weight_bytes;  /* in memory now, packed copies included */
     size_t kv_bytes_per_token;
-    char sha256[65];      /* of all parameters as f32, in the order of names: the weights' fingerprint */
 } duet_model_info;
 
-/* Opens the folder at path (config.json + safetensors). *out owned by the caller: duet_model_close.
- * Errors name every missing or misshapen tensor. DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_NOMEM. */
-duet_status duet_model_open(const char *path, duet_model **out, duet_err *err);
+/* Opens a folder (config.json + safetensors) or a GGUF file. opt NULL = defaults. *out owned by the caller:
+ * duet_model_close. The files must stay as they are until then: with FILE, rows of embeddings are read when needed.
+ * Errors name every missing or misshapen tensor, and what would fit where memory does not suffice.
+ * DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_NOMEM. */
+duet_status duet_model_open(const char *path, const duet_model_options *opt, duet_model **out, duet_err *err);
 /* New random weights (normal, standard deviation initializer_range; norms 1) for a config.json text. */
 duet_status duet_model_new(const char *config_json, size_t n, uint64_t seed, duet_model **out, duet_err *err);
 void duet_model_close(duet_model *m); /* NULL is fine */
 /* Writes config.json, generation_config.json and model.safetensors into dir (made if missing), atomically
- * file by file; F32, or BF16 where the config says so. */
+ * file by file; F32, or BF16 where the config says so. DUET_E_UNSUPPORTED: not held as F32. */
 duet_status duet_model_save(const duet_model *m, const char *dir, duet_err *err);
 duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_err *err);
+/* SHA-256 of all parameters in the order in which the architecture names them, each as it is held: f32, or the bytes of its
+ * file. Reads all of them: seconds for gigabytes. */
+duet_status duet_model_fingerprint(const duet_model *m, char out[65], duet_err *err);
 
 /* log p(ids[t+1] | ids[0..t]) for t = 0..n-2 into out[n-1]: natural log, temperature 1, the same bits as at
  * rollout and in training. n_threads 0 = all CPUs. */

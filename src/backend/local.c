@@ -1,9 +1,11 @@
-/* A backend from a Hugging Face folder: weights, tokenizer and an engine of its own. */
+/* A backend from a Hugging Face folder or a GGUF file: weights, tokenizer and an engine of its own. */
 #include "backend/interface.h"
 #include "model/model.h"
 #include "sample/sample.h"
 
 #include <stdlib.h>
+
+#define USUAL_CTX 4096 /* tokens whose memory must be there where the caller names no context */
 
 typedef struct local {
     duet_backend base;
@@ -59,7 +61,10 @@ duet_status duet_backend_open(const char *path, const duet_backend_options *opt,
         goto done;
     }
     b->tok = l->tok;
-    st = duet_model_open(path, &b->model, err);
+    duet_model_options how = opt ? opt->model : (duet_model_options){0};
+    if (opt && how.n_threads == 0) how.n_threads = opt->engine.n_threads;
+    if (how.ctx == 0) how.ctx = opt && opt->engine.ctx > 0 ? (size_t)opt->engine.ctx : USUAL_CTX;
+    st = duet_model_open(path, &how, &b->model, err);
     if (st) {
         goto done;
     }
@@ -78,7 +83,7 @@ duet_status duet_backend_open(const char *path, const duet_backend_options *opt,
     b->sampling = advised(&m->gen);
     st = dt_sampling_check(&b->sampling, err);
     if (st) {
-        st = dt_fail_in(err, st, "%s/generation_config.json", path);
+        st = dt_fail_in(err, st, "%s: advised sampling", path);
         goto done;
     }
     st = duet_engine_create(b->model, opt ? &opt->engine : NULL, &b->engine, err);

@@ -33,6 +33,7 @@ typedef struct cli_args {
     /* models and engines */
     const char *M, *m, *before_M, *before_m;
     int ctx, threads, batch;
+    const char *weights;
     /* stages */
     const char *mode, *keep, *instruction;
     int signal_budget, answer_budget, predict;
@@ -117,17 +118,24 @@ const cli_command *cli_find(const char *name); /* NULL = none */
             "read options from FILE, lines of `name: value`; flags win over it", NULL, 0, 0, NULL                      \
     }
 #define CLI_ROW_M                                                                                                      \
-    { 'M', "reasoner", CLI_TEXT, CLI_AT(M), "PATH", "the capable model: a Hugging Face folder", NULL, 0, 0, NULL }
+    { 'M', "reasoner", CLI_TEXT, CLI_AT(M), "PATH", "the capable model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
 #define CLI_ROW_m                                                                                                      \
-    { 'm', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder", NULL, 0, 0, NULL }
+    { 'm', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
 #define CLI_ROW_MODEL                                                                                                  \
-    { 'm', "model", CLI_TEXT, CLI_AT(m), "PATH", "the model: a Hugging Face folder", NULL, 0, 0, NULL }
+    { 'm', "model", CLI_TEXT, CLI_AT(m), "PATH", "the model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
 #define CLI_ROW_THREADS                                                                                                \
     { 't', "threads", CLI_INT, CLI_AT(threads), "N", "threads; 0 = all CPUs", "0", 0, 4096, NULL }
+#define CLI_ROW_WEIGHTS                                                                                                \
+    {                                                                                                                  \
+        0, "weights", CLI_TEXT, CLI_AT(weights), "FORM",                                                               \
+            "how weights are held: f32; file (as in the file, BF16 times BF16); exact (as in the file, BF16 times f32); " \
+            "auto: f32 up to 64 MiB, else file",                                                                       \
+            "auto", 0, 0, "auto|f32|file|exact"                                                                        \
+    }
 #define CLI_ROWS_ENGINE                                                                                                \
     {'c', "ctx-size", CLI_INT, CLI_AT(ctx), "TOKENS", "longest sequence; 0 = what the model allows",                   \
      "0", 0,          1 << 28, NULL},                                                                                  \
-        CLI_ROW_THREADS, {                                                                                             \
+        CLI_ROW_WEIGHTS, CLI_ROW_THREADS, {                                                                            \
         'b', "batch-size", CLI_INT, CLI_AT(batch), "N", "sequences decoded together", "64", 1, 4096, NULL              \
     }
 #define CLI_ROWS_BUDGETS                                                                                               \
@@ -228,6 +236,7 @@ int cli_each_line(size_t batch, cli_lines_fn fn, void *user);
 duet_status cli_read_stdin(dt_buf *b, duet_err *err);
 
 /* ---- models.c: options -> engines and sampling ---- */
+duet_weights cli_weights(const cli_args *a);
 duet_backend_options cli_engine_options(const cli_args *a);
 /* The model's own advice, then --temp and its kin, then the stage's. stage may be NULL. */
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage);

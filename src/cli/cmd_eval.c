@@ -287,10 +287,10 @@ static char *settings_text(const eval *e) {
 }
 
 static void add_model_print(json_t *to, const char *name, const duet_backend *b) {
-    duet_model_info info;
+    char sha256[65];
     duet_model *m = b ? duet_backend_model(b) : NULL;
-    if (m && !duet_model_describe(m, &info, NULL))
-        json_object_set_new(to, name, json_string(info.sha256));
+    if (m && !duet_model_fingerprint(m, sha256, NULL))
+        json_object_set_new(to, name, json_string(sha256));
 }
 
 static void add_data_print(json_t *to, const eval *e) {

@@ -118,6 +118,7 @@ static int write_folder(const cli_args *a, const char *dir, const json_t *config
     duet_err err = {{0}};
     duet_model *m = NULL;
     duet_model_info info;
+    char sha256[65];
     double ram = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), needed = bytes_needed(config);
     if (needed > ram)
         return cli_fail(EXIT_USAGE, "init: a model of this size needs %.1f GB, this machine has %.1f GB", needed / 1e9,
@@ -136,12 +137,14 @@ static int write_folder(const cli_args *a, const char *dir, const json_t *config
         st = duet_tokenizer_save(t, dir, &err);
     if (!st)
         st = duet_model_describe(m, &info, &err);
+    if (!st)
+        st = duet_model_fingerprint(m, sha256, &err);
     duet_model_close(m);
     if (st)
         return cli_fail(EXIT_FAILED, "%s", err.text);
     if (a->json)
         return cli_print_json(json_pack("{s:s,s:I,s:i,s:s}", "path", dir, "parameters", (json_int_t)info.n_params,
-                                        "vocab", info.n_vocab, "sha256", info.sha256));
+                                        "vocab", info.n_vocab, "sha256", sha256));
     printf("%s: %s, %zu parameters, %d tokens\n", dir, info.arch, info.n_params, info.n_vocab);
     return EXIT_DONE;
 }

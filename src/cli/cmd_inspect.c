@@ -7,6 +7,7 @@
 typedef struct found {
     bool has_model, has_tokenizer;
     duet_model_info model;
+    char sha256[65];
     int32_t n_tokens;
     int n_added;
     const char *template; /* NULL = none that is known */
@@ -47,9 +48,11 @@ static duet_status look_at_model(const char *path, found *f, duet_err *err) {
     free(file);
     if (!there)
         return DUET_OK;
-    duet_status st = duet_model_open(path, &m, err);
+    duet_status st = duet_model_open(path, NULL, &m, err);
     if (!st)
         st = duet_model_describe(m, &f->model, err);
+    if (!st)
+        st = duet_model_fingerprint(m, f->sha256, err);
     f->has_model = !st;
     duet_model_close(m);
     return st;
@@ -64,7 +67,7 @@ static json_t *json_of(const char *path, const found *f) {
                       m->n_layers, "width", m->d_model, "heads", m->n_heads, "kv_heads", m->n_kv, "head_dim", m->d_head,
                       "ffn", m->d_ffn, "vocab", m->n_vocab, "context", m->max_pos, "tied", (int)m->tied, "dtype",
                       m->dtype, "parameters", (json_int_t)m->n_params, "weight_bytes", (json_int_t)m->weight_bytes,
-                      "kv_bytes_per_token", (json_int_t)m->kv_bytes_per_token, "sha256", m->sha256);
+                      "kv_bytes_per_token", (json_int_t)m->kv_bytes_per_token, "sha256", f->sha256);
     if (f->has_tokenizer)
         tok = json_pack("{s:i,s:i,s:o}", "tokens", (int)f->n_tokens, "added", f->n_added, "template",
                         f->template ? json_string(f->template) : json_null());
@@ -87,7 +90,7 @@ static void print(const found *f) {
         print_bytes((double)m->weight_bytes, "for weights, ");
         print_bytes((double)m->kv_bytes_per_token * 1000, "for 1000 tokens of context\n");
         printf("%-14s%d tokens at most\n", "context", m->max_pos);
-        printf("%-14s%s\n", "fingerprint", m->sha256);
+        printf("%-14s%s\n", "fingerprint", f->sha256);
     }
     if (f->has_tokenizer) {
         printf("%-14s%d tokens, %d of them added\n", "tokenizer", (int)f->n_tokens, f->n_added);

@@ -4,9 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+duet_weights cli_weights(const cli_args *a) {
+    for (int w = DUET_WEIGHTS_AUTO; a->weights && w <= DUET_WEIGHTS_EXACT; w++)
+        if (!strcmp(a->weights, duet_weights_name((duet_weights)w)))
+            return (duet_weights)w;
+    return DUET_WEIGHTS_AUTO;
+}
+
 duet_backend_options cli_engine_options(const cli_args *a) {
     return (duet_backend_options){
-        .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx}
+        .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx},
+        .model = {.weights = cli_weights(a)}
     };
 }
 

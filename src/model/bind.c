@@ -1,5 +1,5 @@
-/* Binds a configuration to one block of parameters: which tensors exist, under which names, with which shapes.
- * Everything else in this room works on offsets into that block. */
+/* Binds a configuration to parameters: which tensors exist, under which names, with which shapes, and which of them lie in
+ * the one block of floats. Everything else in this room works on offsets into that block and on matrices. */
 #include "model/internal.h"
 
 #include <stdlib.h>
@@ -14,8 +14,9 @@ static int add_param(duet_model *m, int rows, int cols, bool is_vector, const ch
     p->rows = rows;
     p->cols = cols;
     p->is_vector = is_vector;
-    p->offset = m->n_params;
-    m->n_params += (size_t)rows * (size_t)cols;
+    p->offset = m->weights == DUET_WEIGHTS_F32 || is_vector ? m->n_params : DT_NONE;
+    m->n_all += (size_t)rows * (size_t)cols;
+    if (p->offset != DT_NONE) m->n_params += (size_t)rows * (size_t)cols;
     return m->n_param - 1;
 }
 
@@ -25,7 +26,8 @@ static size_t add_vector(duet_model *m, int n, const char *fmt, int layer) {
 
 /* The matrix of the parameters from `first` to the last one added. */
 static dt_matrix matrix(const duet_model *m, int first) {
-    dt_matrix x = {.param = first, .n_params = m->n_param - first, .cols = m->param[first].cols, .offset = m->param[first].offset, .trained = true};
+    dt_matrix x = {.param = first, .n_params = m->n_param - first, .cols = m->param[first].cols,
+                   .offset = m->param[first].offset, .trained = m->weights == DUET_WEIGHTS_F32};
     for (int i = first; i < m->n_param; i++)
         x.rows += m->param[i].rows;
     return x;
@@ -66,7 +68,7 @@ static void bind_layer(duet_model *m, int l) {
 }
 
 /* Parameters of a config, checked for overflow before anything is allocated. */
-static bool count_params(const dt_hf_config *c, size_t *out) {
+bool dt_model_count(const dt_hf_config *c, size_t *out) {
     size_t D = (size_t)c->d_model, F = (size_t)c->d_ffn, E = (size_t)c->d_head, n = 0, t = 0;
     size_t qkv = ((size_t)c->n_heads + 2 * (size_t)c->n_kv), layer = 0, a = 0;
     if (!dt_mul_size(qkv, E, &qkv) || !dt_mul_size(qkv, D, &layer)) return false;
@@ -80,39 +82,47 @@ static bool count_params(const dt_hf_config *c, size_t *out) {
     return true;
 }
 
-static bool alloc_packed(dt_matrix *x) {
-    x->n_parts = 1;
-    return !dt_packed_init(&x->part[0], DT_F32, x->rows, x->cols, NULL);
-}
-
-duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *err) {
+duet_status dt_model_bind(const dt_hf_config *cfg, bool f32, duet_model **out, duet_err *err) {
     size_t n = 0;
     *out = NULL;
-    if (!count_params(cfg, &n)) return dt_fail(err, DUET_E_RANGE, "config: the number of parameters does not fit in memory");
+    if (!dt_model_count(cfg, &n)) return dt_fail(err, DUET_E_RANGE, "config: the number of parameters does not fit in memory");
     duet_model *m = dt_calloc(1, sizeof *m);
     if (!m) return dt_fail(err, DUET_E_NOMEM, "model: no memory");
     m->cfg = *cfg;
+    m->weights = f32 ? DUET_WEIGHTS_F32 : DUET_WEIGHTS_FILE;
     m->param = dt_calloc((size_t)cfg->n_layers * 17 + 3, sizeof *m->param);
     m->layer = dt_calloc((size_t)cfg->n_layers, sizeof *m->layer);
-    if (!m->param || !m->layer) goto nomem;
-    int embed = add_param(m, cfg->n_vocab, cfg->d_model, false, "model.embed_tokens.weight", 0);
-    m->embed = m->param[embed].offset;
-    m->embed_trained = true;
-    m->head = matrix(m, embed); /* when tied */
+    if (!m->param || !m->layer) {
+        duet_model_close(m);
+        return dt_fail(err, DUET_E_NOMEM, "model: no memory");
+    }
+    m->embed_param = add_param(m, cfg->n_vocab, cfg->d_model, false, "model.embed_tokens.weight", 0);
+    m->embed = m->param[m->embed_param].offset;
+    m->embed_trained = f32;
+    m->head = matrix(m, m->embed_param); /* when tied */
     for (int l = 0; l < cfg->n_layers; l++)
         bind_layer(m, l);
     m->final_norm = add_vector(m, cfg->d_model, "model.norm.weight", 0);
     if (!cfg->tied) m->head = matrix(m, add_param(m, cfg->n_vocab, cfg->d_model, false, "lm_head.weight", 0));
-    m->params = dt_alloc_aligned(m->n_params, sizeof(float));
-    if (!m->params) goto nomem;
-    dt_matrix *x;
-    for (size_t i = 0; (x = dt_model_matrix(m, i)); i++)
-        if (!alloc_packed(x)) goto nomem;
     *out = m;
     return DUET_OK;
-nomem:
-    duet_model_close(m);
-    return dt_fail(err, DUET_E_NOMEM, "model: no memory for %zu parameters (%zu MiB with the packed copy)", n, n >> 17);
+}
+
+duet_status dt_model_hold(duet_model *m, duet_err *err) {
+    dt_matrix *x;
+    m->params = dt_pages_alloc(m->n_params * sizeof(float));
+    if (!m->params) return dt_fail(err, DUET_E_NOMEM, "model: no memory for %zu parameters (%zu MiB)", m->n_params, m->n_params >> 18);
+    for (size_t i = 0; (x = dt_model_matrix(m, i)); i++) {
+        if (m->weights == DUET_WEIGHTS_F32) {
+            x->n_parts = 1;
+            x->part[0] = (dt_packed){.type = DT_F32, .N = x->rows, .K = x->cols};
+        }
+        for (int p = 0; p < x->n_parts; p++) {
+            duet_status st = dt_packed_init(&x->part[p], x->part[p].type, x->part[p].N, x->part[p].K, err);
+            if (st) return st;
+        }
+    }
+    return DUET_OK;
 }
 
 void duet_model_close(duet_model *m) {
@@ -122,7 +132,8 @@ void duet_model_close(duet_model *m) {
         dt_matrix_clear(x);
     free(m->param);
     free(m->layer);
-    free(m->params);
+    dt_pages_free(m->params, m->n_params * sizeof(float));
+    dt_model_files_close(m->files);
     free(m->rope.cos_t);
     free(m->rope.sin_t);
     free(m->rope_local.cos_t);
@@ -134,17 +145,20 @@ duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err) {
     (void)err;
     dt_matrix *x;
     for (size_t i = 0; (x = dt_model_matrix(m, i)); i++)
-        if (x->trained) dt_packed_fill(pool, &x->part[0], m->params + x->offset);
+        if (x->offset != DT_NONE) dt_packed_fill(pool, &x->part[0], m->params + x->offset);
     m->version++;
     return DUET_OK;
 }
 
 duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err) {
-    duet_status st = dt_model_alloc(&m->cfg, out, err);
+    duet_model_options opt = {.weights = m->weights};
+    if (m->files) return duet_model_open(m->files->path, &opt, out, err);
+    duet_status st = dt_model_bind(&m->cfg, true, out, err);
     if (st) return st;
     (*out)->gen = m->gen;
-    memcpy((*out)->params, m->params, m->n_params * sizeof(float));
-    st = dt_model_rope_reserve(*out, m->rope_len, err);
+    st = dt_model_hold(*out, err);
+    if (!st) memcpy((*out)->params, m->params, m->n_params * sizeof(float));
+    if (!st) st = dt_model_rope_reserve(*out, m->rope_len, err);
     if (!st) st = dt_model_publish(*out, NULL, err);
     if (st) {
         duet_model_close(*out);

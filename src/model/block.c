@@ -21,10 +21,10 @@ float dt_embed_scale(const dt_hf_config *c) {
 }
 
 void dt_embed_row(const duet_model *m, float *x, int32_t id) {
-    size_t D = (size_t)m->cfg.d_model;
-    const float *row = m->params + m->embed + (size_t)id * D, scale = dt_embed_scale(&m->cfg);
-    for (size_t i = 0; i < D; i++)
-        x[i] = row[i] * scale;
+    float scale = dt_embed_scale(&m->cfg);
+    dt_embed_lookup(m, id, x);
+    for (size_t i = 0; i < (size_t)m->cfg.d_model; i++)
+        x[i] *= scale;
 }
 
 /* What norms add to their weight. */

@@ -4,8 +4,13 @@
 
 #include "model/model.h"
 
-/* All parameters bound and zero; packed copies allocated. */
-duet_status dt_model_alloc(const dt_hf_config *cfg, duet_model **out, duet_err *err);
+/* Which parameters there are, under which names; no memory for them yet. f32: all in params, and trained; else the vectors,
+ * and matrices without parts. */
+duet_status dt_model_bind(const dt_hf_config *cfg, bool f32, duet_model **out, duet_err *err);
+/* Memory for params and for the parts of the matrices, which are planned (type, N, K) or, with f32, one each. Zero. */
+duet_status dt_model_hold(duet_model *m, duet_err *err);
+size_t dt_model_kv_bytes(const dt_hf_config *c); /* keys and values of one token */
+bool dt_model_count(const dt_hf_config *c, size_t *n); /* all parameters; false: more than memory can number */
 
 /* What a layer reads and writes for T rows. Rows of width: D (x, x2, h), QKV = (H + 2K) E, HE = H E, 2F, F.
  * In a walk that saves, each layer has its own set; in one that does not, all layers share one set. */
@@ -75,6 +80,7 @@ size_t dt_model_scratch(const duet_model *m, int rows);
 dt_matrix *dt_model_matrix(duet_model *m, size_t i);
 size_t dt_model_packed_bytes(const duet_model *m);
 void dt_matrix_clear(dt_matrix *x);
+void dt_embed_lookup(const duet_model *m, int32_t id, float *row); /* row[D] of the table, wherever it is */
 /* y[T, rows] = or += in[T, cols] W^T. scratch: dt_model_scratch bytes. */
 void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float *in, int T, bool acc, void *scratch);
 /* W as the backward product reads it: B of dx = dy B, K = rows, N = cols; bp: dt_packed_floats(rows, cols). */

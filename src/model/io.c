@@ -1,95 +1,9 @@
-/* Models on disk and new: opened with all mismatches listed, random weights, saved, fingerprinted; and the two
- * public calls that score given tokens. */
+/* New models with random weights, saving, the fingerprint, and the two public calls that score given tokens. */
 #include "model/internal.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* By its name, or by the one it has in a file with an image part beside the text model (gemma3; two spellings). */
-static const dt_view *find_tensor(const dt_hf_weights *w, const char *name) {
-    static const char *const prefixes[] = {"language_model.model.", "model.language_model."};
-    const dt_view *v = dt_hf_weights_find(w, name);
-    char other[128];
-    for (size_t i = 0; !v && i < DT_COUNT(prefixes) && !strncmp(name, "model.", 6); i++) {
-        snprintf(other, sizeof other, "%s%s", prefixes[i], name + 6);
-        v = dt_hf_weights_find(w, other);
-    }
-    return v;
-}
-
-/* Reads every tensor; all that are missing or misshapen are named in one sentence. */
-static duet_status load_weights(duet_model *m, const char *path, const dt_hf_weights *w, duet_err *err) {
-    dt_buf bad = {0};
-    int n_bad = 0;
-    char shape[96];
-    for (int i = 0; i < m->n_param; i++) {
-        const dt_param *p = &m->param[i];
-        const dt_view *v = find_tensor(w, p->name);
-        bool fits = v && (p->is_vector ? dt_view_is(v, 1, (size_t)p->cols, 0) : dt_view_is(v, 2, (size_t)p->rows, (size_t)p->cols));
-        if (!fits && n_bad++ < 4) {
-            dt_buf_addf(&bad, "%s%s", bad.len ? "; " : "", p->name);
-            if (v) {
-                dt_view_shape_str(v, shape);
-                if (p->is_vector)
-                    dt_buf_addf(&bad, " has shape %s, config says [%d]", shape, p->cols);
-                else
-                    dt_buf_addf(&bad, " has shape %s, config says [%d, %d]", shape, p->rows, p->cols);
-            } else {
-                dt_buf_adds(&bad, " is missing");
-            }
-        }
-        if (fits && !n_bad) {
-            if (v->dtype != DT_F32 && v->dtype != DT_BF16 && v->dtype != DT_F16) {
-                dt_buf_clear(&bad);
-                return dt_fail(err, DUET_E_UNSUPPORTED, "%s: %s is %s; F32, BF16 and F16 are supported", path, p->name, dt_dtype_name(v->dtype));
-            }
-            dt_view_to_f32(v, m->params + p->offset);
-            size_t n = (size_t)p->rows * (size_t)p->cols;
-            for (size_t j = 0; j < n; j++) {
-                if (isfinite(m->params[p->offset + j])) continue;
-                dt_buf_clear(&bad);
-                return dt_fail(err, DUET_E_FORMAT, "%s: %s: number %zu is not finite; did training diverge?", path, p->name, j);
-            }
-        }
-    }
-    duet_status st = DUET_OK;
-    if (n_bad)
-        st = dt_fail(err, DUET_E_FORMAT, "%s: %d tensors do not fit config.json: %s%s", path, n_bad, bad.data ? bad.data : "", n_bad > 4 ? "; ..." : "");
-    dt_buf_clear(&bad);
-    return st;
-}
-
-duet_status duet_model_open(const char *path, duet_model **out, duet_err *err) {
-    dt_hf_config cfg;
-    dt_hf_weights *w = NULL;
-    duet_model *m = NULL;
-
-    *out = NULL;
-    duet_status st = dt_hf_config_read(path, &cfg, err);
-    if (st) return st;
-    st = dt_hf_weights_open(path, &w, err);
-    if (st) goto done;
-    st = dt_model_alloc(&cfg, &m, err);
-    if (st) {
-        st = dt_fail_in(err, st, "%s", path);
-        goto done;
-    }
-    st = dt_hf_generation_read(path, &m->gen, err);
-    if (st) goto done;
-    st = load_weights(m, path, w, err);
-    if (st) goto done;
-    st = dt_model_rope_reserve(m, cfg.max_pos < 4096 ? cfg.max_pos : 4096, err);
-    if (st) goto done;
-    st = dt_model_publish(m, NULL, err);
-    if (st) goto done;
-    *out = m;
-    m = NULL;
-done:
-    dt_hf_weights_close(w);
-    duet_model_close(m);
-    return st;
-}
 
 /* Normal weights. Embeddings: standard deviation initializer_range. Matrices: 1/sqrt(inputs), so that rows of unit size
  * stay of unit size; the two that write to the residual stream are scaled by 0.3/sqrt(2 layers) more (after Radford et al.,
@@ -122,8 +36,12 @@ duet_status duet_model_new(const char *config_json, size_t n, uint64_t seed, due
     *out = NULL;
     duet_status st = dt_hf_config_parse("config", config_json, n, &cfg, err);
     if (st) return st;
-    st = dt_model_alloc(&cfg, &m, err);
-    if (st) return st;
+    st = dt_model_bind(&cfg, true, &m, err);
+    if (!st) st = dt_model_hold(m, err);
+    if (st) {
+        duet_model_close(m);
+        return st;
+    }
     m->gen = (dt_hf_generation){.found = true, .do_sample = 0, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .n_eos = cfg.n_eos};
     memcpy(m->gen.eos_ids, cfg.eos_ids, sizeof m->gen.eos_ids);
     init_weights(m, seed);
@@ -141,6 +59,8 @@ duet_status duet_model_save(const duet_model *m, const char *dir, duet_err *err)
     duet_status st = DUET_OK;
     uint16_t *half = NULL;
     char *path = NULL;
+    if (m->weights != DUET_WEIGHTS_F32)
+        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: only a model opened with its weights as f32 can be saved", dir);
     dt_st_item *items = dt_calloc((size_t)m->n_param, sizeof *items);
     if (!items) return dt_fail(err, DUET_E_NOMEM, "%s: no memory to save the model", dir);
     if (m->cfg.dtype == DT_BF16) {
@@ -180,20 +100,59 @@ done:
 void dt_model_hash(const duet_model *m, char out[65]) {
     dt_sha256 s;
     dt_sha256_init(&s);
-    dt_sha256_add(&s, m->params, m->n_params * sizeof(float));
+    for (int i = 0; i < m->n_param; i++) {
+        const dt_param *p = &m->param[i];
+        if (p->offset != DT_NONE) {
+            dt_sha256_add(&s, m->params + p->offset, (size_t)p->rows * (size_t)p->cols * sizeof(float));
+            continue;
+        }
+        size_t row = dt_tensor_row_bytes(&p->file, (size_t)p->cols);
+        for (int r = 0; r < p->rows; r++)
+            dt_sha256_add(&s, dt_tensor_row(&p->file, (size_t)r, row, m->cfg.d_head), row);
+        dt_map_drop(p->file.view.data, row * (size_t)p->rows);
+    }
     dt_sha256_hex(&s, out);
+}
+
+duet_status duet_model_fingerprint(const duet_model *m, char out[65], duet_err *err) {
+    (void)err;
+    dt_model_hash(m, out);
+    return DUET_OK;
+}
+
+/* "Q4_K, Q6_K": the types of the matrices, the one with most bytes first. */
+static void types_of(const duet_model *m, char *out, size_t n) {
+    size_t bytes[DT_N_DTYPES] = {0}, at = 0;
+    union {
+        const duet_model *c;
+        duet_model *v;
+    } u = {.c = m};
+    const dt_matrix *x;
+    for (size_t i = 0; (x = dt_model_matrix(u.v, i)); i++)
+        for (int p = 0; p < x->n_parts; p++)
+            bytes[x->part[p].type] += x->part[p].bytes;
+    *out = 0;
+    for (;;) {
+        int most = 0;
+        for (int t = 1; t < DT_N_DTYPES; t++)
+            if (bytes[t] > bytes[most]) most = t;
+        if (!bytes[most] || at + 8 >= n) return;
+        at += (size_t)snprintf(out + at, n - at, "%s%s", at ? ", " : "", dt_dtype_name((dt_dtype)most));
+        bytes[most] = 0;
+    }
 }
 
 duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_err *err) {
     const dt_hf_config *c = &m->cfg;
     (void)err;
     *out = (duet_model_info){.n_layers = c->n_layers, .d_model = c->d_model, .n_heads = c->n_heads, .n_kv = c->n_kv, .d_head = c->d_head,
-                             .d_ffn = c->d_ffn, .n_vocab = c->n_vocab, .max_pos = c->max_pos, .tied = c->tied, .n_params = m->n_params};
+                             .d_ffn = c->d_ffn, .n_vocab = c->n_vocab, .max_pos = c->max_pos, .tied = c->tied, .n_params = m->n_all,
+                             .weights = m->weights};
     snprintf(out->arch, sizeof out->arch, "%s", c->model_type);
     snprintf(out->dtype, sizeof out->dtype, "%s", dt_dtype_name(c->dtype));
+    types_of(m, out->held, sizeof out->held);
     out->weight_bytes = m->n_params * sizeof(float) + dt_model_packed_bytes(m);
-    out->kv_bytes_per_token = (size_t)c->n_layers * (size_t)c->n_kv * (size_t)c->d_head * 2 * sizeof(float);
-    dt_model_hash(m, out->sha256);
+    out->kv_bytes_per_token = dt_model_kv_bytes(c);
     return DUET_OK;
 }
 

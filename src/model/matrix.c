@@ -2,6 +2,8 @@
  * backward through W in f32, packed anew into scratch. */
 #include "model/internal.h"
 
+#include <string.h>
+
 enum { A_LAYER = 4 }; /* matrices of a layer */
 
 dt_matrix *dt_model_matrix(duet_model *m, size_t i) {
@@ -56,8 +58,51 @@ void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float
     }
 }
 
+void dt_embed_lookup(const duet_model *m, int32_t id, float *row) {
+    const dt_param *p = &m->param[m->embed_param];
+    size_t D = (size_t)p->cols;
+    if (m->embed != DT_NONE)
+        memcpy(row, m->params + m->embed + (size_t)id * D, D * sizeof *row);
+    else
+        dt_tensor_floats(&p->file, (size_t)id, D, m->cfg.d_head, 0, D, row);
+}
+
+/* ---- W for dx = dy W ---- */
+
+enum { BACK_ROWS = 64, BACK_COLS = 256 }; /* of one task; of one turn, whole blocks of every type */
+
+typedef struct back_job {
+    const duet_model *m;
+    const dt_matrix *x;
+    float *bp;
+} back_job;
+
+/* Rows of W read from the file: column c of row r goes to panel c / DT_NR, row r. */
+static void back_rows(void *arg, size_t task, int thread) {
+    const back_job *j = arg;
+    size_t O = (size_t)j->x->rows, I = (size_t)j->x->cols, r0 = task * BACK_ROWS, r1 = r0 + BACK_ROWS < O ? r0 + BACK_ROWS : O;
+    const dt_param *p = &j->m->param[j->x->param];
+    size_t first = 0; /* row of x that is the first of p */
+    (void)thread;
+    for (size_t r = r0; r < r1; r++) {
+        for (; r - first >= (size_t)p->rows; p++)
+            first += (size_t)p->rows;
+        for (size_t c = 0; c < I; c += BACK_COLS) {
+            float part[BACK_COLS] = {0};
+            size_t n = I - c < BACK_COLS ? I - c : BACK_COLS;
+            dt_tensor_floats(&p->file, r - first, I, j->m->cfg.d_head, c, n, part);
+            for (size_t i = 0; i < n; i += DT_NR)
+                memcpy(j->bp + (c + i) * O + r * DT_NR, part + i, DT_NR * sizeof *part);
+        }
+    }
+}
+
 void dt_matrix_pack_back(dt_pool *pool, const duet_model *m, const dt_matrix *x, float *bp) {
-    dt_pack(pool, bp, m->params + x->offset, (size_t)x->cols, 1, x->rows, x->cols);
+    back_job j = {.m = m, .x = x, .bp = bp};
+    if (x->offset != DT_NONE)
+        dt_pack(pool, bp, m->params + x->offset, (size_t)x->cols, 1, x->rows, x->cols);
+    else
+        dt_pool_run(pool, ((size_t)x->rows + BACK_ROWS - 1) / BACK_ROWS, back_rows, &j);
 }
 
 void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc) {

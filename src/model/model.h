@@ -5,16 +5,19 @@
 #define DT_MODEL_H
 
 #include "duet/model.h"
-#include "format/hf_config.h"
 #include "kernel/packed.h"
 #include "kv/kv.h"
+#include "model/files.h"
 
-/* One parameter: name as in the safetensors file, shape [rows, cols] (vectors: rows = 1). */
+#define DT_NONE SIZE_MAX /* as an offset into params: not there */
+
+/* One parameter: name as in a Hugging Face folder, shape [rows, cols] (vectors: rows = 1). */
 typedef struct dt_param {
     char name[80];
     int rows, cols;
     bool is_vector;
-    size_t offset; /* in duet_model.params, floats */
+    size_t offset;  /* in duet_model.params, floats; DT_NONE: a matrix held in the type of its file */
+    dt_tensor file; /* while the model's files are open: how they have it */
 } dt_param;
 
 #define DT_MAX_PARTS 3
@@ -24,14 +27,13 @@ typedef struct dt_param {
 typedef struct dt_matrix {
     int rows, cols;      /* outputs, inputs */
     int param, n_params; /* its parameters: param[param] .. param[param + n_params - 1] of the model */
-    size_t offset;       /* of its first row in params */
-    bool trained;        /* the backward pass adds to its gradient */
+    size_t offset;       /* of its first row in params; DT_NONE: held in the types of its file only */
+    bool trained;        /* the backward pass adds to its gradient; never where offset is DT_NONE */
     int n_parts;
-    dt_packed part[DT_MAX_PARTS]; /* its rows, in order; those of a trained one are refreshed by dt_model_publish */
+    dt_packed part[DT_MAX_PARTS]; /* its rows, in order; of one in params: refreshed by dt_model_publish */
 } dt_matrix;
 
 /* Offsets into params; DT_NONE = the architecture has none. */
-#define DT_NONE SIZE_MAX
 typedef struct dt_rope_table {
     float *cos_t, *sin_t; /* [rope_len][E/2], grown by dt_model_rope_reserve */
 } dt_rope_table;
@@ -47,12 +49,18 @@ typedef struct dt_layer {
 struct duet_model {
     dt_hf_config cfg;
     dt_hf_generation gen;
-    float *params; /* all parameters, one block; order: embed, layers, final norm, lm_head */
-    size_t n_params;
+    duet_weights weights; /* how they are held: F32, FILE or EXACT */
+    dt_model_files *files;    /* owned; NULL where everything is in params */
+    /* One block of floats; order: embed, layers, final norm, lm_head. All parameters, or the vectors alone where the
+     * matrices are held in the types of their file. */
+    float *params;
+    size_t n_params; /* floats in it */
+    size_t n_all;    /* numbers of all parameters */
     dt_param *param;
     int n_param;
     dt_layer *layer;
-    size_t embed, final_norm;    /* offsets */
+    int embed_param;             /* index of the embeddings in param */
+    size_t embed, final_norm;    /* offsets; embed DT_NONE: rows are read from the file */
     bool embed_trained;
     dt_matrix head;              /* of the same parameter as embed when tied */
     dt_rope_table rope, rope_local; /* the second for windowed layers that rotate by a base of their own, else empty */
@@ -63,11 +71,11 @@ struct duet_model {
 /* What to do about a context that the model does not have, for messages. */
 #define DT_LONGER "a longer context needs rope scaling (--rope-scaling yarn:4)"
 
-/* Repacks the trained matrices after params changed and bumps version. Call between steps, never during one. */
+/* Repacks the matrices that lie in params after these changed, and bumps version. Call between steps, never during one. */
 duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err);
 duet_status dt_model_rope_reserve(duet_model *m, int n_pos, duet_err *err); /* tables for positions < n_pos */
 duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err); /* e.g. the KL reference */
-void dt_model_hash(const duet_model *m, char out[65]);
+void dt_model_hash(const duet_model *m, char out[65]); /* duet_model_fingerprint */
 
 /* ---- inference (infer.c) ---- */
 

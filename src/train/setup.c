@@ -9,7 +9,8 @@
 
 duet_status dt_side_open(dt_side *s, const char *key, const char *path, duet_err *err) {
     *s = (dt_side){0};
-    duet_status st = duet_model_open(path, &s->model, err);
+    duet_model_options how = {.weights = DUET_WEIGHTS_F32};
+    duet_status st = duet_model_open(path, &how, &s->model, err);
     if (!st) st = dt_words_open(&s->words, path, err);
     if (!st || !key) return st;
     return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key); /* what is not there was named wrongly */

@@ -321,8 +321,10 @@ static duet_status write_head(sft *t, duet_err *err) {
     duet_model_info info;
     dt_buf b = {0};
     duet_status st = duet_model_describe(t->side.model, &info, err);
+    char sha256[65];
     if (st) return st;
-    dt_buf_addf(&b, "seed %lld\nweights at the start %s\n", (long long)t->r->seed, info.sha256);
+    dt_model_hash(t->side.model, sha256);
+    dt_buf_addf(&b, "seed %lld\nweights at the start %s\n", (long long)t->r->seed, sha256);
     for (size_t i = 0; i < t->n_sources; i++)
         dt_buf_addf(&b, "data %s\n", t->source[i].sha256);
     st = b.failed ? dt_fail(err, DUET_E_NOMEM, "no memory") : dt_run_write_recipe(&t->run, t->r, b.data, err);

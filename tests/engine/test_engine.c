@@ -626,7 +626,7 @@ static void test_golden_greedy(void **state) {
             print_message("skipped: %s is not here\n", path);
             return;
         }
-        if (duet_model_open(path, &m, &err)) {
+        if (duet_model_open(path, NULL, &m, &err)) {
             fail_msg("%s: %s", models[c], err.text);
         }
         for (int chunk = c ? 7 : 0; chunk < 8; chunk += 7) {

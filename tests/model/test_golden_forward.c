@@ -75,7 +75,7 @@ static void run(const char *folder, const char *expected) {
         printf("skipped: golden model %s is not there\n", folder);
         skip();
     }
-    if (duet_model_open(path, &m, &err)) fail_msg("%s", err.text);
+    if (duet_model_open(path, NULL, &m, &err)) fail_msg("%s", err.text);
     snprintf(path, sizeof path, "%s/golden/models/%s/expected.safetensors", DUET_SHARED, expected);
     if (dt_st_open(path, &f, &err)) fail_msg("%s", err.text);
     for (;; n++) {

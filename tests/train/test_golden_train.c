@@ -75,7 +75,7 @@ static learner learner_open(const char *model, const variant *v) {
     char rel[128], path[512];
     duet_err err = {{0}};
     snprintf(rel, sizeof rel, "golden/models/%s", model);
-    if (duet_model_open(shared_path(path, sizeof path, rel), &l.model, &err) ||
+    if (duet_model_open(shared_path(path, sizeof path, rel), NULL, &l.model, &err) ||
         dt_pool_create(v->threads, &l.pool, &err) ||
         dt_trainee_init(&l.t, l.model, l.pool, v->micro_tokens, v->recompute, 1, &err))
         fail_msg("%s", err.text);

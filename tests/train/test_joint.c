@@ -68,15 +68,13 @@ static void write_text(const char *name, const char *text) {
 static void weights_of(const char *run, const char *side, char out[65]) {
     char path[512];
     duet_model *m = NULL;
-    duet_model_info info;
     duet_err err = {{0}};
     out[0] = 0;
     path_in(path, sizeof path, run, side);
     if (!dt_path_exists(path))
         return;
-    if (duet_model_open(path, &m, &err) || duet_model_describe(m, &info, &err))
+    if (duet_model_open(path, NULL, &m, &err) || duet_model_fingerprint(m, out, &err))
         fail_msg("%s", err.text);
-    strcpy(out, info.sha256);
     duet_model_close(m);
 }
 
