@@ -1,4 +1,4 @@
-/* THE definition of a layer, as a list of steps: each has a forward, a backward, and what it saves in dt_acts.
+/* THE definition of a layer, as a list of steps: each has a forward, a backward, and what it saves in dt_layer_rows.
  * Inference and training are two walks over this list; they differ only in where keys and values live.
  *
  *   h1 = norm(x)          qkv = h1 Wqkv^T (+ b)      rot = rope(headnorm(q)), rope(headnorm(k)), v
@@ -110,7 +110,7 @@ static void multiply(dt_walk *w, const dt_matrix *x, float *y, const float *in, 
 typedef struct step_ctx {
     dt_walk *w;
     const dt_layer *y;
-    dt_acts *a;
+    dt_layer_rows *a;
     dt_grads *g;
     float *out;
     int layer;
@@ -422,13 +422,13 @@ static bool has_step(const dt_walk *w, size_t i) {
     return !steps[i].of || steps[i].of(&w->m->cfg);
 }
 
-void dt_block_forward(dt_walk *w, int layer, dt_acts *a, float *out) {
+void dt_block_forward(dt_walk *w, int layer, dt_layer_rows *a, float *out) {
     step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .out = out, .layer = layer};
     for (size_t i = 0; i < DT_COUNT(steps); i++)
         if (has_step(w, i)) steps[i].forward(&s);
 }
 
-void dt_block_backward(dt_walk *w, int layer, dt_acts *a, dt_grads *g) {
+void dt_block_backward(dt_walk *w, int layer, dt_layer_rows *a, dt_grads *g) {
     step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .g = g, .layer = layer};
     for (size_t i = DT_COUNT(steps); i-- > 0;)
         if (has_step(w, i)) steps[i].backward(&s);

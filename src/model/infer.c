@@ -14,7 +14,7 @@ struct dt_infer {
     duet_model *m;
     dt_pool *pool;
     int max_rows, n_threads;
-    dt_acts acts;
+    dt_layer_rows acts;
     float *block;     /* all of acts */
     float *norm_out;  /* [max_rows, D] rows whose logits are wanted */
     void *product;    /* scratch of products */
@@ -146,7 +146,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     }
 }
 
-static void attend(dt_walk *w, int layer, dt_acts *a) {
+static void attend(dt_walk *w, int layer, dt_layer_rows *a) {
     dt_infer *f = w->ctx;
     (void)a;
     f->layer = layer;

@@ -14,7 +14,7 @@ bool dt_model_count(const dt_hf_config *c, size_t *n); /* all parameters; false:
 
 /* What a layer reads and writes for T rows. Rows of width: D (x, x2, h), QKV = (H + 2K) E, HE = H E, 2F, F.
  * In a walk that saves, each layer has its own set; in one that does not, all layers share one set. */
-typedef struct dt_acts {
+typedef struct dt_layer_rows {
     float *x;      /* [T, D] input of the layer */
     float *h1;     /* [T, D] after norm1 */
     float *qkv;    /* [T, QKV] as multiplied, biases added */
@@ -30,7 +30,7 @@ typedef struct dt_acts {
     float *inv1, *inv2, *inv_o, *inv_d; /* [T] */
     float *inv_q, *inv_k; /* [T, H], [T, K] */
     float *mx, *z;        /* [T, H] of the softmax */
-} dt_acts;
+} dt_layer_rows;
 
 /* Gradients in flight; one set for all layers. */
 typedef struct dt_grads {
@@ -57,15 +57,15 @@ struct dt_walk {
     const int *pos; /* [T] */
     void *scratch;  /* of products: dt_model_scratch bytes for T rows */
     /* Attention is the one step that sees other rows: the walk says where keys and values are. */
-    void (*attend)(dt_walk *w, int layer, dt_acts *a);
-    void (*attend_bwd)(dt_walk *w, int layer, dt_acts *a, dt_grads *g);
+    void (*attend)(dt_walk *w, int layer, dt_layer_rows *a);
+    void (*attend_bwd)(dt_walk *w, int layer, dt_layer_rows *a, dt_grads *g);
     void *ctx;
 };
 
 /* x (a->x) -> out [T, D]; out may be a->x. */
-void dt_block_forward(dt_walk *w, int layer, dt_acts *a, float *out);
+void dt_block_forward(dt_walk *w, int layer, dt_layer_rows *a, float *out);
 /* g->dx: gradient of the layer's output on entry, of its input on return; g->param accumulates. */
-void dt_block_backward(dt_walk *w, int layer, dt_acts *a, dt_grads *g);
+void dt_block_backward(dt_walk *w, int layer, dt_layer_rows *a, dt_grads *g);
 
 /* y[T, D] = rmsnorm(x), over the pool. */
 void dt_rows_norm(dt_walk *w, float *y, const float *x, const float *weight, float *inv);

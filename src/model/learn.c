@@ -17,7 +17,7 @@ struct dt_learn {
     dt_pool *pool;
     int max_tokens, n_threads;
     bool recompute;
-    dt_acts *acts;    /* [n_layers], or one set shared when recomputing */
+    dt_layer_rows *acts;    /* [n_layers], or one set shared when recomputing */
     float *act_block;
     float *xs;        /* recompute: [n_layers][T, D] inputs of the layers */
     float *x_out;     /* [T, D] output of the last layer */
@@ -55,7 +55,7 @@ static size_t acts_floats(const dt_hf_config *c) {
     return 4 * D + 2 * W + H * E + 3 * F + 2 + H + K + 2 * H + (c->post_norms ? 2 * D + 2 : 0);
 }
 
-static void acts_place(const dt_hf_config *c, size_t T, float *p, dt_acts *a) {
+static void acts_place(const dt_hf_config *c, size_t T, float *p, dt_layer_rows *a) {
     size_t D = (size_t)c->d_model, F = (size_t)c->d_ffn, H = (size_t)c->n_heads, K = (size_t)c->n_kv, E = (size_t)c->d_head;
     size_t W = (H + 2 * K) * E;
     a->x = p, p += T * D;
@@ -202,7 +202,7 @@ void dt_learn_destroy(dt_learn *l) {
 
 typedef struct attend_ctx {
     dt_learn *l;
-    dt_acts *a;
+    dt_layer_rows *a;
     dt_grads *g;
     int layer;
 } attend_ctx;
@@ -249,7 +249,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     }
 }
 
-static void attend(dt_walk *w, int layer, dt_acts *a) {
+static void attend(dt_walk *w, int layer, dt_layer_rows *a) {
     dt_learn *l = w->ctx;
     attend_ctx x = {.l = l, .a = a, .layer = layer};
     dt_pool_run(w->pool, l->n_task, attend_task_run, &x);
@@ -279,7 +279,7 @@ static void attend_bwd_task(void *arg, size_t task, int thread) {
     }
 }
 
-static void attend_bwd(dt_walk *w, int layer, dt_acts *a, dt_grads *g) {
+static void attend_bwd(dt_walk *w, int layer, dt_layer_rows *a, dt_grads *g) {
     dt_learn *l = w->ctx;
     attend_ctx x = {.l = l, .a = a, .g = g, .layer = layer};
     int end, window = l->m->layer[layer].window;
@@ -411,7 +411,7 @@ static duet_status forward(dt_learn *l, const dt_batch *b, bool keep, float inv_
     dt_walk w = walk_of(l);
     l->inv_temp = inv_temp;
     if (l->recompute || !keep) {
-        dt_acts *a = &l->acts[0];
+        dt_layer_rows *a = &l->acts[0];
         embed_rows(l, a->x);
         for (int i = 0; i < L; i++) {
             if (l->recompute && keep) memcpy(l->xs + (size_t)i * (size_t)l->max_tokens * D, a->x, (size_t)l->T * D * sizeof(float));
