@@ -8,13 +8,21 @@
 static const double pi = 3.14159265358979323846;
 
 static const struct {
-    const char *gguf, *model_type;
+    const char *gguf;
     dt_arch arch;
 } archs[] = {
-    {"qwen3", "qwen3", DT_ARCH_QWEN3},
-    {"qwen2", "qwen2", DT_ARCH_QWEN2},
-    {"llama", "llama", DT_ARCH_LLAMA},
+    {"qwen3",  DT_ARCH_QWEN3 },
+    {"qwen2",  DT_ARCH_QWEN2 },
+    {"llama",  DT_ARCH_LLAMA }, /* and mistral */
+    {"gemma3", DT_ARCH_GEMMA3},
 };
+
+const char *dt_gguf_arch(dt_arch arch) {
+    for (size_t i = 0; i < DT_COUNT(archs); i++)
+        if (archs[i].arch == arch)
+            return archs[i].gguf;
+    return "llama"; /* mistral: the same computation */
+}
 
 /* What is being read; after the first failure nothing is. */
 typedef struct reader {
@@ -71,14 +79,15 @@ static void read_arch(reader *r, char name[32], dt_hf_config *c) {
     for (size_t i = 0; !r->st && i < DT_COUNT(archs); i++) {
         if (!dt_gguf_str_is(s, archs[i].gguf))
             continue;
-        c->arch = archs[i].arch;
+        dt_hf_config_start(c, archs[i].arch);
+        c->norm_plus_one = false; /* the file holds 1 + w */
         snprintf(name, 32, "%s", archs[i].gguf);
-        snprintf(c->model_type, sizeof c->model_type, "%s", archs[i].model_type);
         return;
     }
     if (!r->st)
         r->st = dt_fail(r->err, DUET_E_UNSUPPORTED,
-                        "%s: general.architecture %.*s is not supported; known are qwen3, qwen2, llama",
+                        "%s: general.architecture %.*s is not supported; known are qwen3, qwen2, llama, "
+                        "gemma3",
                         dt_gguf_name(r->g), (int)(s.n < 40 ? s.n : 40), s.s);
 }
 
@@ -90,9 +99,8 @@ static void refuse_unknown_parts(reader *r, const dt_hf_config *c) {
         refuse(r, "rotation of a part of each head (rope.dimension_count)");
     if (number(r, "attention.value_length", c->d_head, 1, 1 << 20) != c->d_head)
         refuse(r, "another width of values than of keys (attention.value_length)");
-    const int window = number(r, "attention.sliding_window", 0, 0, INT32_MAX);
-    if (window > 0 && window < c->max_pos)
-        refuse(r, "sliding-window attention");
+    if (real(r, "final_logit_softcapping", 0, 0, 1e9) > 0)
+        refuse(r, "a soft cap of the logits (final_logit_softcapping)");
     if (!r->st && c->qkv_bias && c->arch != DT_ARCH_QWEN2)
         refuse(r, "a bias of q, k and v (attn_q.bias) outside qwen2");
     if (!r->st && dt_gguf_find(r->g, "blk.0.attn_output.bias"))
@@ -205,21 +213,64 @@ static void read_divisors(reader *r, dt_hf_config *c) {
     free(d);
 }
 
+static void read_yarn(reader *r, dt_hf_config *c) {
+    c->rope_original = number(r, "rope.scaling.original_context_length", c->max_pos, 1, 1 << 28);
+    c->rope_fast = shortest(real(r, "rope.scaling.yarn_beta_fast", 32, 0, 1e6));
+    c->rope_slow = shortest(real(r, "rope.scaling.yarn_beta_slow", 1, 0, 1e6));
+    c->rope_attn = dt_hf_yarn_attn(c->rope_factor) * real(r, "rope.scaling.attn_factor", 1, 1e-3, 1e3);
+    if (real(r, "rope.scaling.yarn_ext_factor", 1, -1e6, 1e6) != 1)
+        refuse(r, "a yarn scaling with yarn_ext_factor other than 1");
+}
+
+/* A factor without a type is linear, as the format has it. */
 static void read_rope(reader *r, dt_hf_config *c) {
     char key[96];
-    dt_gguf_str type = {0};
-    c->rope_theta = shortest(real(r, "rope.freq_base", 10000, 1, 1e12));
+    dt_gguf_str type = {.s = "linear", .n = 6};
+    c->rope_theta = shortest(real(r, "rope.freq_base", c->rope_theta, 1, 1e12));
+    if (c->rope_local_theta > 0)
+        c->rope_local_theta = shortest(real(r, "rope.freq_base_swa", c->rope_local_theta, 1, 1e12));
+    const double factor = shortest(real(r, "rope.scaling.factor", 1, 0, 1e6));
     if (r->st)
         return;
     snprintf(key, sizeof key, "%s.rope.scaling.type", r->arch);
     duet_status st = dt_gguf_string(r->g, key, &type, r->err);
+    const bool linear = dt_gguf_str_is(type, "linear"), yarn = dt_gguf_str_is(type, "yarn");
     if (st < 0)
         r->st = st;
-    else if (!st && !dt_gguf_str_is(type, "none"))
-        r->st =
-            dt_fail(r->err, DUET_E_UNSUPPORTED, "%s: %s %.*s is not supported; none and llama3 (rope_freqs.weight) are",
-                    dt_gguf_name(r->g), key, (int)(type.n < 30 ? type.n : 30), type.s);
+    else if (!linear && !yarn && !dt_gguf_str_is(type, "none"))
+        r->st = dt_fail(r->err, DUET_E_UNSUPPORTED,
+                        "%s: %s %.*s is not supported; none, linear, yarn and llama3 (rope_freqs.weight) are",
+                        dt_gguf_name(r->g), key, (int)(type.n < 30 ? type.n : 30), type.s);
+    if (!r->st && factor > 0 && factor != 1 && (linear || yarn)) {
+        c->rope_factor = factor;
+        c->rope_kind = yarn ? DT_ROPE_YARN : DT_ROPE_LINEAR;
+        if (yarn)
+            read_yarn(r, c);
+    }
+    const bool scaled = c->rope_kind != DT_ROPE_NONE;
     read_divisors(r, c);
+    if (scaled && c->rope_kind == DT_ROPE_LLAMA3)
+        refuse(r, "rope_freqs.weight together with a scaling factor");
+}
+
+/* gemma3: all layers but each sixth, or as sliding_window_pattern says (a period, or a truth value a layer). Others
+ * have the key where every layer is windowed. */
+static void read_windows(reader *r, dt_hf_config *c) {
+    char key[96];
+    const int window = number(r, "attention.sliding_window", 0, 0, INT32_MAX);
+    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", r->arch);
+    const dt_gguf_kv *kv = r->st ? NULL : dt_gguf_find_key(r->g, key);
+    if (r->st || window == 0 || (c->arch != DT_ARCH_GEMMA3 && window >= c->max_pos))
+        return;
+    c->window = window;
+    if (kv && kv->type == DT_GGUF_ARRAY && kv->elem == DT_GGUF_BOOL && kv->n >= (size_t)c->n_layers) {
+        for (int l = 0; l < c->n_layers; l++)
+            if (dt_gguf_int_at(kv, (size_t)l))
+                dt_hf_config_window_layer(c, l);
+        return;
+    }
+    dt_hf_config_window_layers(
+        c, number(r, "attention.sliding_window_pattern", c->arch == DT_ARCH_GEMMA3 ? 6 : 0, 0, 1024));
 }
 
 /* ---- the whole ---- */
@@ -251,9 +302,10 @@ static void read_token(reader *r, const char *key, int32_t *out) {
 
 duet_status dt_gguf_config(const dt_gguf *g, dt_hf_config *out, duet_err *err) {
     char arch[32] = "";
-    dt_hf_config c = {.init_range = 0.02, .bos_id = -1};
+    dt_hf_config c;
     dt_hf_generation gen;
     reader r = {.g = g, .arch = arch, .err = err};
+    dt_hf_config_start(&c, DT_ARCH_LLAMA);
     *out = (dt_hf_config){0};
     read_arch(&r, arch, &c);
     c.n_layers = number(&r, "block_count", -1, 1, 1024);
@@ -270,18 +322,19 @@ duet_status dt_gguf_config(const dt_gguf *g, dt_hf_config *out, duet_err *err) {
                        dt_gguf_name(g), arch, c.d_model, c.n_heads);
     if (!r.st && !c.d_head)
         c.d_head = c.d_model / c.n_heads;
-    if (!r.st && c.n_heads % c.n_kv)
-        r.st = dt_fail(err, DUET_E_FORMAT, "%s: %d attention heads are no multiple of %d key/value heads",
-                       dt_gguf_name(g), c.n_heads, c.n_kv);
-    if (!r.st && (c.d_head % 2 || c.d_head < 2))
-        r.st = dt_fail(err, DUET_E_FORMAT, "%s: the width %d of a head is odd", dt_gguf_name(g), c.d_head);
     read_vocab(&r, &c);
-    c.qk_norm = c.arch == DT_ARCH_QWEN3;
     refuse_unknown_parts(&r, &c);
+    if (!r.st && c.d_head % 2)
+        r.st = dt_fail(err, DUET_E_FORMAT, "%s: the width %d of a head is odd", dt_gguf_name(g), c.d_head);
+    read_windows(&r, &c);
     read_rope(&r, &c);
+    if (c.arch == DT_ARCH_GEMMA3 && c.n_layers == 62) /* Gemma 3 27B, which no key tells apart */
+        c.attn_scalar = (double)c.d_model / c.n_heads;
     read_token(&r, "tokenizer.ggml.bos_token_id", &c.bos_id);
     if (!r.st)
         r.st = dt_gguf_generation(g, &gen, err);
+    if (!r.st)
+        r.st = dt_hf_config_check(&c, dt_gguf_name(g), err);
     if (r.st)
         return r.st;
     c.n_eos = gen.n_eos;

@@ -16,6 +16,7 @@
 
 /* Configuration from <architecture>.* keys and from which tensors are there (biases, output.weight). model_type is as
  * in config.json. dtype is what such a model is saved as: F32 for F32 and F16 files, else BF16. */
+const char *dt_gguf_arch(dt_arch arch); /* general.architecture */
 duet_status dt_gguf_config(const dt_gguf *g, dt_hf_config *out, duet_err *err);
 /* End tokens (eos, eot, eom keys, and control tokens known by their text, such as <|im_end|>), and general.sampling.*
  */

@@ -34,7 +34,7 @@ static const struct {
 };
 
 static int family(const dt_hf_config *c) {
-    return strncmp(c->model_type, "gemma3", 6) ? OTHERS : GEMMA;
+    return c->arch == DT_ARCH_GEMMA3 ? GEMMA : OTHERS;
 }
 
 /* s is `stem` and then ".weight" or ".bias": that tail, else NULL. */
@@ -62,7 +62,7 @@ static dt_gguf_change change_of(const dt_hf_config *c, const char *gguf_stem) {
     if (family(c) == GEMMA && strstr(gguf_stem, "norm"))
         return DT_GGUF_NORM_PLUS_1;
     const bool rotated = !strcmp(gguf_stem, "attn_q") || !strcmp(gguf_stem, "attn_k");
-    return rotated && !strcmp(c->model_type, "llama") ? DT_GGUF_ROPE_ROWS : DT_GGUF_SAME;
+    return rotated && (c->arch == DT_ARCH_LLAMA || c->arch == DT_ARCH_MISTRAL) ? DT_GGUF_ROPE_ROWS : DT_GGUF_SAME;
 }
 
 /* One direction or the other; the first match, since within an architecture names are unique both ways. */
