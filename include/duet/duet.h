@@ -3,6 +3,7 @@
 #define DUET_DUET_H
 
 #include "duet/backend.h"
+#include "duet/convert.h"
 #include "duet/engine.h"
 #include "duet/eval.h"
 #include "duet/model.h"

@@ -60,6 +60,9 @@ typedef struct cli_args {
     double theta, init_range;
     const char *dtype, *tokenizer, *family, *train_text;
     bool untied, force;
+    /* convert */
+    const char *type;
+    bool no_tokenizer;
     /* help */
     bool man;
 
@@ -97,7 +100,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
-    cli_logprobs, cli_perplexity, cli_inspect, cli_bench, cli_init, cli_version, cli_help, cli_completion;
+    cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version, cli_help, cli_completion;
 
 /* main.c: all commands in the order of the overview; NULL-terminated. */
 extern const cli_command *const cli_commands[];

@@ -5,8 +5,24 @@
 #include <string.h>
 
 const cli_command *const cli_commands[] = {
-    &cli_run,      &cli_eval,    &cli_tasks, &cli_task, &cli_sft,     &cli_train, &cli_generate,   &cli_tokenize,
-    &cli_logprobs, &cli_perplexity, &cli_inspect, &cli_bench, &cli_init, &cli_version, &cli_help,  &cli_completion, NULL,
+    &cli_run,
+    &cli_eval,
+    &cli_tasks,
+    &cli_task,
+    &cli_sft,
+    &cli_train,
+    &cli_generate,
+    &cli_tokenize,
+    &cli_logprobs,
+    &cli_perplexity,
+    &cli_inspect,
+    &cli_convert,
+    &cli_bench,
+    &cli_init,
+    &cli_version,
+    &cli_help,
+    &cli_completion,
+    NULL,
 };
 
 const cli_command *cli_find(const char *name) {

@@ -1,0 +1,23 @@
+/* A Hugging Face folder's configuration and tokenizer as the keys of a GGUF file, named as llama.cpp reads them. */
+#ifndef DT_GGUF_EXPORT_H
+#define DT_GGUF_EXPORT_H
+
+#include "format/gguf_model.h"
+#include "format/gguf_write.h"
+
+/* general.*, <architecture>.* and general.sampling.*, all but the element types. name: for people. Refused: what the
+ * keys cannot say (yarn with truncate false, gemma3 with another query_pre_attn_scalar than its sizes imply). */
+duet_status dt_gguf_put_config(dt_gguf_writer *w, const char *name, const dt_hf_config *c, const dt_hf_generation *gen,
+                               duet_err *err);
+
+/* tokenizer.*, from tokenizer.json, tokenizer_config.json and chat_template.jinja of dir; without tokenizer.json a file
+ * without vocabulary. Byte-level BPE; other kinds are refused. A split that has no name in the format is called
+ * "default", *named is false, and tokenizer.json goes into the key tokenizer.huggingface.json as it is. */
+duet_status dt_gguf_put_tokenizer(dt_gguf_writer *w, const char *dir, const dt_hf_config *c,
+                                  const dt_hf_generation *gen, bool *named, duet_err *err);
+
+/* The name of a split (tokenizer.ggml.pre) with this regular expression (NULL: none), single digits, and the expression
+ * of ByteLevel itself; NULL = it has no name. */
+const char *dt_gguf_pre_of(const char *regex, bool digits, bool byte_level_regex);
+
+#endif
