@@ -23,6 +23,16 @@
 
 typedef enum dt_isa { DT_ISA_SCALAR, DT_ISA_AVX2, DT_ISA_AVX512 } dt_isa;
 
+/* How rows of activations meet a weight matrix, by its element type (packed.h). */
+typedef enum dt_act_form {
+    DT_ACT_ROWS, /* the rows themselves: F32 */
+    DT_ACT_F32,  /* floats: F16, exact BF16 */
+    DT_ACT_BF16, /* bfloat16: BF16 */
+    DT_ACT_Q32,  /* int8, a scale each 32: Q4_0 .. Q8_0 */
+    DT_ACT_Q256, /* int8, a scale each 256: Q2_K .. Q6_K */
+    DT_N_ACT_FORMS
+} dt_act_form;
+
 /* One query row block of attention. K pages: [E][16] (transposed), V pages: [16][E].
  * Row i attends to keys first_key[i] .. n_keys[i]-1, as if the others did not exist; the lane of key j is j mod 16:
  *   s_j = (fma chain over e of q[e] * k[j][e]) * scale;  mx = lane max;  p_j = dt_expf(s_j - mx)
@@ -58,6 +68,8 @@ typedef struct dt_attn_bwd {
     float *scratch; /* dt_attn_bwd_scratch(T, E) floats */
 } dt_attn_bwd;
 
+struct dt_product_part; /* layout.h */
+
 typedef struct dt_kernels {
     dt_isa isa;
     const char *name; /* "scalar", "avx2", "avx512" */
@@ -66,6 +78,12 @@ typedef struct dt_kernels {
      * A element (m,k) at a[m*rsa + k*csa]. bp: packed B, bp[p][k][DT_NR] zero padded. */
     void (*gemm_tile)(float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int N, int K,
                       int m0, int m1, int p0, int p1, bool accumulate);
+
+    /* Products with packed weights of other types (packed.h; where things lie: layout.h). Activations are converted in tiles
+     * of at most act_rows[form] rows; a part is tiles [t0, t1) and panels [p0, p1). */
+    int act_rows[DT_N_ACT_FORMS];
+    void (*act_tile)(dt_act_form form, uint32_t *dst, const float *a, size_t lda, int rows, int K);
+    void (*product)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
 
     /* y = (x / sqrt(mean(x^2) + eps)) * (w + plus), plus 0 or 1; inv[t] = 1/sqrt(..) saved where not NULL. Rows T of
      * width D. */

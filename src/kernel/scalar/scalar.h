@@ -22,6 +22,8 @@ static inline float dt_fold_max(float v[DT_LANES]) {
 
 void dt_scalar_gemm_tile(float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int N, int K,
                          int m0, int m1, int p0, int p1, bool accumulate);
+void dt_scalar_act_tile(dt_act_form form, uint32_t *dst, const float *a, size_t lda, int rows, int K);
+void dt_scalar_product(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
 void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float plus, float *inv, int T,
                        int D, float eps);
 void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "kernel/scalar/scalar.h"
 #include "kernel/x86/body_attn.h"
 #include "kernel/x86/body_elem.h"
 #include "kernel/x86/body_exp.h"
@@ -16,6 +17,9 @@ void dt_kernels_fill_avx512(dt_kernels *t) {
         .isa = DT_ISA_AVX512,
         .name = "avx512",
         .gemm_tile = gemm_tile,
+        .act_rows = {1, 1, 1, 1, 1},
+        .act_tile = dt_scalar_act_tile,
+        .product = dt_scalar_product,
         .rmsnorm = rmsnorm,
         .rmsnorm_bwd = rmsnorm_bwd,
         .rope = rope,
