@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define HUGE_PAGE ((size_t)2 << 20)
 #define LARGE ((size_t)1 << 20) /* from here on pages of the block's own; below, the heap */
 
 static size_t whole_pages(size_t bytes) {
@@ -15,16 +16,20 @@ static size_t whole_pages(size_t bytes) {
     return (bytes + page - 1) / page * page;
 }
 
-/* Blocks are not rounded up to huge pages: neighbours in the address space become one region, and its inside is huge. */
+/* Begins where a huge page may begin, and is not rounded up to whole ones: the rest is of small pages. */
 void *dt_pages_alloc(size_t bytes) {
     if (bytes < LARGE) return dt_alloc_aligned(bytes, 1);
     if (bytes > SIZE_MAX / 2) return NULL;
-    void *p = mmap(NULL, whole_pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t kept = whole_pages(bytes), all = kept + HUGE_PAGE;
+    char *p = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return NULL;
+    size_t before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+    if (before) munmap(p, before);
+    if (all > before + kept) munmap(p + before + kept, all - before - kept);
 #ifdef MADV_HUGEPAGE
-    madvise(p, whole_pages(bytes), MADV_HUGEPAGE);
+    madvise(p + before, kept, MADV_HUGEPAGE); /* a wish: without it the memory is the same, only slower */
 #endif
-    return p;
+    return p + before;
 }
 
 void dt_pages_free(void *p, size_t bytes) {

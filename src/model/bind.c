@@ -120,6 +120,7 @@ duet_status dt_model_hold(duet_model *m, duet_err *err) {
         for (int p = 0; p < x->n_parts; p++) {
             duet_status st = dt_packed_init(&x->part[p], x->part[p].type, x->part[p].N, x->part[p].K, err);
             if (st) return st;
+            x->part[p].exact = m->weights == DUET_WEIGHTS_EXACT;
         }
     }
     return DUET_OK;

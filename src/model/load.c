@@ -185,11 +185,10 @@ static duet_status read_floats(const reader *r, const dt_param *p, duet_err *err
 /* The rows of one parameter into rows row0.. of a part. */
 static duet_status pack_rows(reader *r, dt_packed *part, int row0, const dt_param *p, duet_err *err) {
     bool as_floats = part->type != p->file.view.dtype, moved = p->file.change != DT_GGUF_SAME;
-    bool skewed = part->type == DT_F32 && (uintptr_t)p->file.view.data % sizeof(float);
     size_t K = (size_t)p->cols, in = dt_tensor_row_bytes(&p->file, K), out = as_floats ? K * sizeof(float) : in;
     size_t n_piece = PIECE_BYTES / out / DT_NR * DT_NR;
     if (n_piece < DT_NR) n_piece = DT_NR;
-    if ((as_floats || moved || skewed) && n_piece * out > r->stage_bytes) {
+    if ((as_floats || moved) && n_piece * out > r->stage_bytes) {
         dt_pages_free(r->stage, r->stage_bytes);
         r->stage_bytes = n_piece * out;
         r->stage = dt_pages_alloc(r->stage_bytes);
@@ -198,13 +197,12 @@ static duet_status pack_rows(reader *r, dt_packed *part, int row0, const dt_para
     for (size_t at = 0; at < (size_t)p->rows; at += n_piece) {
         size_t n = (size_t)p->rows - at < n_piece ? (size_t)p->rows - at : n_piece;
         const void *rows = (const uint8_t *)p->file.view.data + at * in;
-        if (as_floats || moved || skewed) {
+        if (as_floats || moved) {
             rows_job j = {.m = r->m, .p = p, .row0 = at, .n = n, .width = K, .row_bytes = out, .dst = r->stage, .as_floats = as_floats};
             run_rows(r->pool, &j);
             rows = r->stage;
         }
-        dt_packed piece = dt_packed_rows(part, row0 + (int)at, (int)n);
-        dt_packed_fill(r->pool, &piece, rows);
+        dt_packed_fill_rows(r->pool, part, row0 + (int)at, row0 + (int)(at + n), rows);
         if (!moved) dt_map_drop((const uint8_t *)p->file.view.data + at * in, n * in);
     }
     dt_map_drop(p->file.view.data, (size_t)p->rows * in);

@@ -51,9 +51,12 @@ void dt_matrix_clear(dt_matrix *x) {
 }
 
 void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float *in, int T, bool acc, void *scratch) {
+    dt_acts a = {.form = DT_N_ACT_FORMS}; /* none yet */
     int row = 0;
     for (int p = 0; p < x->n_parts; p++) {
-        dt_product(pool, y + row, (size_t)x->rows, in, (size_t)x->cols, &x->part[p], T, acc, scratch);
+        dt_act_form form = dt_packed_form(&x->part[p]);
+        if (form != a.form) dt_acts_make(pool, &a, form, in, (size_t)x->cols, T, x->cols, scratch);
+        dt_product_acts(pool, y + row, (size_t)x->rows, &a, &x->part[p], acc);
         row += x->part[p].N;
     }
 }
