@@ -3,6 +3,7 @@
 
 #include "format/jsonl.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -496,6 +497,11 @@ static json_t *rope_scaling(const dt_hf_config *c) {
     return NULL;
 }
 
+/* transformers insists on an integer. */
+static json_t *whole_if_possible(double x) {
+    return x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
+}
+
 static json_t *layer_types(const dt_hf_config *c) {
     json_t *a = json_array();
     for (int l = 0; l < c->n_layers; l++)
@@ -521,7 +527,7 @@ duet_status dt_hf_config_write(const char *dir, const dt_hf_config *c, duet_err 
     if (gemma || (qwen && c->window > 0))
         set(&j, "layer_types", layer_types(c));
     if (gemma)
-        set(&j, "query_pre_attn_scalar", json_real(c->attn_scalar));
+        set(&j, "query_pre_attn_scalar", whole_if_possible(c->attn_scalar > 0 ? c->attn_scalar : c->d_head));
     if (gemma)
         set(&j, "rope_local_base_freq", json_real(c->rope_local_theta));
     set(&j, "bos_token_id", c->bos_id < 0 ? json_null() : json_integer(c->bos_id));

@@ -48,7 +48,8 @@ def duet(*args, lines=None):
 
 def config_of(folder):
     with open(os.path.join(folder, "config.json")) as f:
-        return json.load(f)
+        c = json.load(f)
+    return {**c, **c.get("text_config", {})}
 
 
 def random_ids(n_vocab, n, length, seed):
@@ -194,8 +195,23 @@ class Folders:
                 out.write("\u4f60\u597d\u4e16\u754c caf\u00e9 \u0440\u0443\u0441\u0441\u043a\u0438\u0439\n" * 20)
         return path
 
+    def of_config(self, name, config, *options):
+        """A new model of duet's for a config of transformers', with a trained tokenizer."""
+        path = self.path(name + ".json")
+        config.to_json_file(path)
+        with open(path) as fh:
+            c = json.load(fh)
+        for key in ("vocab_size", "eos_token_id", "bos_token_id", "pad_token_id"):  # these follow the tokenizer
+            c.pop(key, None)
+        with open(path, "w") as fh:
+            json.dump(c, fh)
+        return self.init(name, *options, "--config", path)
+
+    def words(self):
+        return "--train-text", self.corpus(), "--vocab", 900
+
     def bpe(self, *options, name="bpe"):
-        return self.init(name, "--train-text", self.corpus(), "--vocab", 900, *options)
+        return self.init(name, *self.words(), *options)
 
     def run(self, name, command, recipe, *overrides):
         """A training run; recipe is text."""
@@ -209,6 +225,11 @@ class Folders:
     def sft(self, role="M"):
         return self.run("sft-" + role, "sft", SFT, f"data.role={role}", "seed=" + ("1" if role == "M" else "2"))
 
+    def sft_gemma3(self):
+        config = transformers.Gemma3TextConfig(**{**GEMMA3, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "sliding_window": 8})
+        start = self.of_config("start-gemma3", config, "--family", "remainder")
+        return self.run("sft-gemma3", "sft", SFT_FROM, "data.role=M", "model.path=" + start)
+
     def rl(self):
         M, m = self.sft("M"), self.sft("m")
         return self.run("rl", "train", RL, f"M.path={M}/model", f"m.path={m}/model")
@@ -221,6 +242,7 @@ train: {steps: 60, batch_tokens: 2048, lr: 4e-3, save_every: 25}
 eval: {every: 30, n: 20, max_tokens: 64}
 log: {every: 7}
 """
+SFT_FROM = SFT.replace(SFT[SFT.index("model:"):SFT.index("train:")], "")
 RL = """
 data: {task: remainder, knobs: "digits_min=2 digits_max=3"}
 M: {samples: 4, response_max: 64, lr: 3e-4}
@@ -250,15 +272,26 @@ MODELS = {
     "its checkpoint": lambda f: f.sft() + "/checkpoints/step-000060/model",
     "joint run, M": lambda f: f.rl() + "/M",
     "joint run, m": lambda f: f.rl() + "/m",
+    "gemma3": lambda f: f.of_config("new-gemma3", transformers.Gemma3TextConfig(**GEMMA3, initializer_range=0.5), *f.words()),
+    "gemma3 with linear rope": lambda f: f.of_config("new-gemma3-linear", transformers.Gemma3TextConfig(
+        **GEMMA3, initializer_range=0.5, rope_parameters={"full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}}),
+        *f.words()),
+    "gemma3 after supervised training": lambda f: f.sft_gemma3() + "/model",
+    "mistral with windows": lambda f: f.of_config("new-mistral", transformers.MistralConfig(**SIZES, sliding_window=11, initializer_range=0.5), *f.words()),
+    "qwen2 with yarn": lambda f: f.of_config("new-qwen2-yarn", transformers.Qwen2Config(**SIZES, rope_parameters=YARN_ALL, initializer_range=0.5),
+                                             *f.words()),
+    "qwen2 with windows": lambda f: f.of_config("new-qwen2-windows", transformers.Qwen2Config(
+        **SIZES, use_sliding_window=True, sliding_window=17, max_window_layers=2, initializer_range=0.5), *f.words()),
 }
 
 
 def add_model_checks(name, make):
-    @check(f"transformers opens qwen3 {name}")
+    @check(f"transformers opens {name}")
     def _(f):
         folder = make(f)
         model, c = load(folder), config_of(folder)
-        assert type(model).__name__ == c["architectures"][0] == "Qwen3ForCausalLM"
+        family = {"qwen2": "Qwen2", "mistral": "Mistral", "gemma3": "Gemma3"}.get(name.split()[0], "Qwen3")
+        assert type(model).__name__ == c["architectures"][0] == family + "ForCausalLM"
         same = model.get_input_embeddings().weight.data_ptr() == model.get_output_embeddings().weight.data_ptr()
         assert same == c["tie_word_embeddings"], "the embeddings are tied on one side only"
         with safetensors.safe_open(os.path.join(folder, "model.safetensors"), "pt") as st:
@@ -300,6 +333,12 @@ SIZES = dict(vocab_size=517, hidden_size=64, intermediate_size=96, num_hidden_la
              max_position_embeddings=512, bos_token_id=None, eos_token_id=1)
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 8.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+YARN_ALL = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "original_max_position_embeddings": 32, "beta_fast": 16.0,
+            "beta_slow": 2.0, "mscale": 0.8, "mscale_all_dim": 0.3, "truncate": False}
+GEMMA3 = {**SIZES, "num_hidden_layers": 4, "head_dim": 32, "query_pre_attn_scalar": 24, "sliding_window": 20,
+          "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]}
 FOREIGN = {
     "qwen3 float32 tied": (transformers.Qwen3Config(**SIZES, head_dim=32, tie_word_embeddings=True), torch.float32, None),
     "qwen3 float32 sharded": (transformers.Qwen3Config(**SIZES, head_dim=16, tie_word_embeddings=False), torch.float32, "150KB"),
@@ -307,6 +346,20 @@ FOREIGN = {
     "qwen2 float32 untied": (transformers.Qwen2Config(**SIZES, tie_word_embeddings=False), torch.float32, None),
     "qwen2 bfloat16 tied, sharded": (transformers.Qwen2Config(**SIZES, tie_word_embeddings=True), torch.bfloat16, "80KB"),
     "llama float32 untied": (transformers.LlamaConfig(**SIZES, tie_word_embeddings=False), torch.float32, None),
+    "llama head_dim apart from the width": (transformers.LlamaConfig(**SIZES, head_dim=24, tie_word_embeddings=True), torch.float32, None),
+    "llama linear rope": (transformers.LlamaConfig(**SIZES, rope_parameters=LINEAR), torch.float32, None),
+    "qwen3 yarn": (transformers.Qwen3Config(**SIZES, head_dim=64, rope_parameters=YARN), torch.float32, None),
+    "qwen2 yarn, all of its keys": (transformers.Qwen2Config(**SIZES, rope_parameters=YARN_ALL), torch.float32, None),
+    "qwen2 windows in the upper layers": (transformers.Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=17, max_window_layers=1),
+                                          torch.float32, None),
+    "mistral": (transformers.MistralConfig(**SIZES, sliding_window=None), torch.float32, None),
+    "mistral windows": (transformers.MistralConfig(**SIZES, sliding_window=16), torch.bfloat16, None),
+    "gemma3": (transformers.Gemma3TextConfig(**GEMMA3), torch.float32, None),
+    "gemma3 bfloat16 sharded": (transformers.Gemma3TextConfig(**GEMMA3), torch.bfloat16, "80KB"),
+    "gemma3 with images": (transformers.Gemma3Config(text_config=GEMMA3, vision_config=dict(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)), torch.float32, None),
+    "gemma3 linear rope": (transformers.Gemma3TextConfig(**GEMMA3, rope_parameters={"full_attention": LINEAR, "sliding_attention": {
+        "rope_type": "default", "rope_theta": 3000.0}}), torch.float32, None),
     "llama bfloat16 tied, llama3 rope": (transformers.LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=LLAMA3), torch.bfloat16, None),
 }
 
