@@ -64,19 +64,14 @@ static void check_case(duet_model *m, const dt_st *f, int i) {
     free(lp2);
 }
 
-static void run(const char *folder, const char *expected) {
+static void check_folder(const char *model, const char *expected) {
     char path[512];
     duet_err err = {{0}};
     duet_model *m = NULL;
     dt_st *f = NULL;
     int n = 0;
-    snprintf(path, sizeof path, "%s/golden/models/%s", DUET_SHARED, folder);
-    if (!dt_path_exists(path)) {
-        printf("skipped: golden model %s is not there\n", folder);
-        skip();
-    }
-    if (duet_model_open(path, NULL, &m, &err)) fail_msg("%s", err.text);
-    snprintf(path, sizeof path, "%s/golden/models/%s/expected.safetensors", DUET_SHARED, expected);
+    if (duet_model_open(model, NULL, &m, &err)) fail_msg("%s", err.text);
+    snprintf(path, sizeof path, "%s/expected.safetensors", expected);
     if (dt_st_open(path, &f, &err)) fail_msg("%s", err.text);
     for (;; n++) {
         char name[32];
@@ -87,6 +82,24 @@ static void run(const char *folder, const char *expected) {
     assert_true(n > 0);
     dt_st_close(f);
     duet_model_close(m);
+}
+
+static void run(const char *folder, const char *expected) {
+    char model[512], path[512];
+    snprintf(model, sizeof model, "%s/golden/models/%s", DUET_SHARED, folder);
+    if (!dt_path_exists(model)) {
+        printf("skipped: golden model %s is not there\n", folder);
+        skip();
+    }
+    snprintf(path, sizeof path, "%s/golden/models/%s", DUET_SHARED, expected);
+    check_folder(model, path);
+}
+
+/* tests/golden: in the repository, so always there. */
+static void run_own(const char *folder) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/golden/%s", DUET_TEST_DATA, folder);
+    check_folder(path, path);
 }
 
 static void qwen3(void **s) {
@@ -110,8 +123,27 @@ static void llama(void **s) {
     run("llama-tiny", "llama-tiny");
 }
 
+static void gemma3(void **s) {
+    (void)s;
+    run_own("gemma3");
+}
+static void linear(void **s) {
+    (void)s;
+    run_own("linear");
+}
+static void yarn(void **s) {
+    (void)s;
+    run_own("yarn");
+}
+static void mistral(void **s) {
+    (void)s;
+    run_own("mistral");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(qwen3), cmocka_unit_test(qwen3_bf16), cmocka_unit_test(qwen3_sharded),
-                                       cmocka_unit_test(qwen2), cmocka_unit_test(llama)};
+                                       cmocka_unit_test(qwen2), cmocka_unit_test(llama),
+                                       cmocka_unit_test(gemma3), cmocka_unit_test(linear),
+                                       cmocka_unit_test(yarn),   cmocka_unit_test(mistral)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
