@@ -24,6 +24,11 @@ double dt_fma_burst_scalar(size_t n, float *sink);
 #if defined(__x86_64__)
 void dt_kernels_fill_avx2(dt_kernels *t);
 void dt_kernels_fill_avx512(dt_kernels *t);
+/* The products with packed weights of those tables; then what a CPU may have beside AVX-512, with the same bits. */
+void dt_product_fill_avx2(dt_kernels *t);
+void dt_product_fill_avx512(dt_kernels *t);
+void dt_product_fill_avx512vnni(dt_kernels *t);
+void dt_product_fill_avx512bf16(dt_kernels *t);
 double dt_fma_burst_avx2(size_t n, float *sink);
 double dt_fma_burst_avx512(size_t n, float *sink);
 #endif

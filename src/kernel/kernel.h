@@ -83,7 +83,9 @@ typedef struct dt_kernels {
      * of at most act_rows[form] rows; a part is tiles [t0, t1) and panels [p0, p1). */
     int act_rows[DT_N_ACT_FORMS];
     void (*act_tile)(dt_act_form form, uint32_t *dst, const float *a, size_t lda, int rows, int K);
-    void (*product)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
+    void (*product_int)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);   /* Q32, Q256 */
+    void (*product_bf16)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);  /* BF16 */
+    void (*product_float)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1); /* F32 */
 
     /* y = (x / sqrt(mean(x^2) + eps)) * (w + plus), plus 0 or 1; inv[t] = 1/sqrt(..) saved where not NULL. Rows T of
      * width D. */

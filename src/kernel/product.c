@@ -36,9 +36,11 @@ void dt_acts_make(dt_pool *pool, dt_acts *out, dt_act_form form, const float *a,
     dt_pool_run((double)M * K < SMALL_ROWS ? NULL : pool, (size_t)j.tiles, make_tile, &j);
 }
 
+typedef void (*product_fn)(const dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
+
 typedef struct product_job {
     dt_product_part part;
-    const dt_kernels *kern;
+    product_fn product;
     int tiles, tiles_a_task;
     size_t panels, panels_a_task, n_col_tasks;
 } product_job;
@@ -48,7 +50,12 @@ static void product_task(void *arg, size_t task, int thread) {
     (void)thread;
     const int t0 = (int)(task / j->n_col_tasks) * j->tiles_a_task, t1 = t0 + j->tiles_a_task;
     const size_t p0 = task % j->n_col_tasks * j->panels_a_task, p1 = p0 + j->panels_a_task;
-    j->kern->product(&j->part, t0, t1 < j->tiles ? t1 : j->tiles, p0, p1 < j->panels ? p1 : j->panels);
+    j->product(&j->part, t0, t1 < j->tiles ? t1 : j->tiles, p0, p1 < j->panels ? p1 : j->panels);
+}
+
+static product_fn product_of(dt_act_form form) {
+    const dt_kernels *k = dt_kernels_get();
+    return form == DT_ACT_F32 ? k->product_float : form == DT_ACT_BF16 ? k->product_bf16 : k->product_int;
 }
 
 static size_t ratio_up(size_t a, size_t b) {
@@ -61,13 +68,13 @@ void dt_product_acts(dt_pool *pool, float *c, size_t ldc, const dt_acts *a, cons
         dt_gemm(pool, c, ldc, a->rows, a->ld, 1, w->data, a->M, w->N, w->K, accumulate);
         return;
     }
-    product_job j = {.part = {w, a, c, ldc, accumulate}, .kern = dt_kernels_get(), .panels = ratio_up((size_t)w->N, DT_NR)};
+    product_job j = {.part = {w, a, c, ldc, accumulate}, .product = product_of(a->form), .panels = ratio_up((size_t)w->N, DT_NR)};
     const size_t threads = (size_t)dt_pool_threads(pool);
     j.tiles = j.tiles_a_task = dt_act_tiles(a->M, a->tile_rows);
     j.panels_a_task = j.panels;
     j.n_col_tasks = 1;
     if ((double)a->M * w->N * w->K < SMALL_WORK || threads == 1) {
-        j.kern->product(&j.part, 0, j.tiles, 0, j.panels);
+        j.product(&j.part, 0, j.tiles, 0, j.panels);
         return;
     }
     /* Blocks of rows whose activations stay in the cache, each over all panels; panels in runs long enough to read fast. */

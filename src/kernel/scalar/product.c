@@ -102,7 +102,7 @@ static float block_256(const weight *w, const row *x, const dt_layout *l, float 
 static float flush(float x) {
     return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
 }
-static float fma_flushed(float x, float y, float z) {
+float dt_fma_flushed(float x, float y, float z) {
     x = flush(x), y = flush(y), z = flush(z);
     const double wide = (double)x * (double)y + (double)z; /* the product of two bfloat16 is exact */
     if (wide != 0 && fabs(wide) < 0x1p-126 * (1 - 0x1p-25)) return copysignf(0.0f, wide < 0 ? -1.0f : 1.0f);
@@ -112,8 +112,8 @@ static float fma_flushed(float x, float y, float z) {
 static float pair_bf16(const weight *w, const row *x, float acc) {
     uint32_t v, a = x->at[0];
     memcpy(&v, w->block + w->n * 4, sizeof v);
-    acc = fma_flushed(as_float(a & 0xffff0000u), as_float(v & 0xffff0000u), acc);
-    return fma_flushed(as_float(a << 16), as_float(v << 16), acc);
+    acc = dt_fma_flushed(as_float(a & 0xffff0000u), as_float(v & 0xffff0000u), acc);
+    return dt_fma_flushed(as_float(a << 16), as_float(v << 16), acc);
 }
 
 static float pair_exact(const weight *w, const row *x, bool both, float acc) {

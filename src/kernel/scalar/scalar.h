@@ -24,6 +24,8 @@ void dt_scalar_gemm_tile(float *c, size_t ldc, const float *a, size_t rsa, size_
                          int m0, int m1, int p0, int p1, bool accumulate);
 void dt_scalar_act_tile(dt_act_form form, uint32_t *dst, const float *a, size_t lda, int rows, int K);
 void dt_scalar_product(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
+/* Fused multiply-add of a bfloat16 product: operands below 2^-126 and results below it become 0. */
+float dt_fma_flushed(float x, float y, float z);
 void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float plus, float *inv, int T,
                        int D, float eps);
 void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,

@@ -2,8 +2,6 @@
 #include "kernel/x86/v16_avx512.h"
 
 #include <string.h>
-
-#include "kernel/scalar/scalar.h"
 #include "kernel/x86/body_attn.h"
 #include "kernel/x86/body_elem.h"
 #include "kernel/x86/body_exp.h"
@@ -17,9 +15,6 @@ void dt_kernels_fill_avx512(dt_kernels *t) {
         .isa = DT_ISA_AVX512,
         .name = "avx512",
         .gemm_tile = gemm_tile,
-        .act_rows = {1, 1, 1, 1, 1},
-        .act_tile = dt_scalar_act_tile,
-        .product = dt_scalar_product,
         .rmsnorm = rmsnorm,
         .rmsnorm_bwd = rmsnorm_bwd,
         .rope = rope,
@@ -37,6 +32,7 @@ void dt_kernels_fill_avx512(dt_kernels *t) {
         .adamw = adamw,
         .sumsq = sumsq,
     };
+    dt_product_fill_avx512(t);
 }
 
 double dt_fma_burst_avx512(size_t n, float *sink) {

@@ -1,0 +1,19 @@
+/* Products with packed weights on AVX2. */
+#include "kernel/x86/i16_avx2.h"
+
+#include <string.h>
+
+#include "kernel/x86/body_product.h"
+
+#include "kernel/x86/body_acts.h"
+#include "kernel/x86/body_product_float.h"
+#include "kernel/x86/body_product_int.h"
+
+void dt_product_fill_avx2(dt_kernels *t) {
+    for (int f = 0; f < DT_N_ACT_FORMS; f++)
+        t->act_rows[f] = f == DT_ACT_F32 || f == DT_ACT_BF16 ? FLOAT_ROWS : INT_ROWS;
+    t->act_tile = act_tile;
+    t->product_int = product_int;
+    t->product_bf16 = product_bf16;
+    t->product_float = product_float;
+}
