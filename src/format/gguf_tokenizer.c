@@ -1,7 +1,8 @@
 /* tokenizer.json as tokenizer.ggml.* keys: tokens and their kinds, merges, the name of the split, special tokens,
  * template. */
 #include "format/gguf_export.h"
-#include "format/jsonl.h"
+
+#include <jansson.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,17 +48,23 @@ static void drop(source *s) {
     free(s->file);
 }
 
-/* An object, or NULL where the file is not there. */
-static duet_status read_json(const char *dir, const char *name, json_t **out, duet_err *err) {
+/* An object, or NULL where the file is not there. Whole numbers of tokenizer_config.json may be of any size. */
+static duet_status read_json(const char *dir, const char *name, size_t flags, json_t **out, duet_err *err) {
+    json_error_t je;
+    dt_buf b = {0};
     char *path = dt_path_join(dir, name);
-    duet_status st = DUET_OK;
+    duet_status st = path ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory to read %s", dir, name);
     *out = NULL;
-    if (!path)
-        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to read %s", dir, name);
-    if (dt_path_exists(path))
-        st = dt_json_read(path, MAX_FILE, out, err);
-    if (!st && *out && !json_is_object(*out))
-        st = dt_fail(err, DUET_E_FORMAT, "%s: not a JSON object", path);
+    if (!st && dt_path_exists(path)) {
+        st = dt_file_read(path, MAX_FILE, &b, err);
+        *out = st ? NULL : json_loadb(b.data, b.len, flags, &je);
+        if (!st && !*out)
+            st = dt_fail(err, DUET_E_FORMAT, "%s: not valid JSON at line %d, column %d: %s", path, je.line, je.column,
+                         je.text);
+        else if (!st && !json_is_object(*out))
+            st = dt_fail(err, DUET_E_FORMAT, "%s: not a JSON object", path);
+    }
+    dt_buf_clear(&b);
     free(path);
     return st;
 }
@@ -68,9 +75,9 @@ static duet_status read_source(const char *dir, source *s, duet_err *err) {
     s->file = dt_path_join(dir, "tokenizer.json");
     duet_status st = s->file && jinja ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory to read it", dir);
     if (!st)
-        st = read_json(dir, "tokenizer.json", &s->json, err);
+        st = read_json(dir, "tokenizer.json", JSON_ALLOW_NUL, &s->json, err);
     if (!st)
-        st = read_json(dir, "tokenizer_config.json", &s->config, err);
+        st = read_json(dir, "tokenizer_config.json", JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &s->config, err);
     if (!st && dt_path_exists(jinja))
         st = dt_file_read(jinja, MAX_FILE, &b, err);
     if (!st && b.len && !(s->jinja = json_stringn(b.data, b.len)))
