@@ -85,7 +85,7 @@ duet_status dt_gguf_put_config(dt_gguf_writer *w, const char *name, const dt_hf_
                                duet_err *err) {
     keys k = {.w = w, .arch = dt_gguf_arch(c->arch)};
     const double implied = c->arch == DT_ARCH_GEMMA3 && c->n_layers == 62 ? (double)c->d_model / c->n_heads : c->d_head;
-    if (c->attn_scalar != implied)
+    if (c->attn_scalar > 0 && c->attn_scalar != implied)
         return dt_fail(err, DUET_E_UNSUPPORTED,
                        "query_pre_attn_scalar %g cannot be said in a GGUF file, which implies %g", c->attn_scalar,
                        implied);

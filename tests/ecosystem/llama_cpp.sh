@@ -38,7 +38,8 @@ equal() {
 ids() { jq -r "$1 | map(tostring) | join(\" \")" "$2"; }
 ours() { sed 's/ /,/g; s/.*/{"ids":[&]}/' "$2" | "$duet" logprobs -m "$1" -t 1 | jq -r '.logprobs | map(tostring) | join(" ")'; }
 
-# check MODEL TYPE FOLDER MOST MEAN: the file with this type against the folder, in float32
+# check MODEL TYPE FOLDER MOST MEAN: the file with this type against the folder, which counts in float32; then duet and
+# llama.cpp with the same file: llama.cpp rounds what it multiplies with quantised weights to 8 bits, hence the bound
 check() {
     local name=$1-$2 from=$3
     "$duet" convert "$from" "$tmp/$name.gguf" -q --type "$2" > /dev/null
@@ -47,7 +48,7 @@ check() {
     same "$name, llama.cpp and the folder" "$4" "$5" "$tmp/theirs" "$tmp/folder"
     if "$duet" logprobs -m "$tmp/$name.gguf" < /dev/null 2> /dev/null; then
         ours "$tmp/$name.gguf" "$tmp/ids" > "$tmp/file"
-        same "$name, llama.cpp and duet" 1 0.05 "$tmp/theirs" "$tmp/file"
+        same "$name, llama.cpp and duet" 1 0.15 "$tmp/theirs" "$tmp/file"
     fi
 }
 
