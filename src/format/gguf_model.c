@@ -80,7 +80,6 @@ static void read_arch(reader *r, char name[32], dt_hf_config *c) {
         if (!dt_gguf_str_is(s, archs[i].gguf))
             continue;
         dt_hf_config_start(c, archs[i].arch);
-        c->norm_plus_one = false; /* the file holds 1 + w */
         snprintf(name, 32, "%s", archs[i].gguf);
         return;
     }

@@ -14,9 +14,10 @@
 #include "format/gguf.h"
 #include "format/hf_config.h"
 
-/* Configuration from <architecture>.* keys and from which tensors are there (biases, output.weight). model_type is as
- * in config.json. dtype is what such a model is saved as: F32 for F32 and F16 files, else BF16. */
 const char *dt_gguf_arch(dt_arch arch); /* general.architecture */
+/* Configuration from <architecture>.* keys and from which tensors are there (biases, output.weight), in the terms of
+ * config.json: whoever reads the weights undoes the changes below, so that norm_plus_one of gemma3 holds. dtype is what
+ * such a model is saved as: F32 for F32 and F16 files, else BF16. */
 duet_status dt_gguf_config(const dt_gguf *g, dt_hf_config *out, duet_err *err);
 /* End tokens (eos, eot, eom keys, and control tokens known by their text, such as <|im_end|>), and general.sampling.*
  */

@@ -36,7 +36,7 @@ typedef struct dt_hf_config {
     bool qk_norm;       /* qwen3, gemma3: a norm over each head of q and k */
     bool qkv_bias;      /* qwen2 */
     bool post_norms;    /* gemma3: what attention and the feed-forward part give is normed before it is added */
-    bool norm_plus_one; /* norms multiply by 1 + w: gemma3 in this format. (GGUF stores 1 + w: false there) */
+    bool norm_plus_one; /* norms multiply by 1 + w: gemma3. (GGUF files hold 1 + w, and 1 is taken off) */
     bool scaled_embed;  /* gemma3: embeddings are multiplied by sqrt(D), in f32 */
     dt_act act;         /* of the gate: hidden_act, hidden_activation */
     double attn_scalar; /* query_pre_attn_scalar: scores are q.k / sqrt(attn_scalar); 0 = E */
