@@ -86,6 +86,9 @@ typedef struct dt_kernels {
     void (*product_int)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);   /* Q32, Q256 */
     void (*product_bf16)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);  /* BF16 */
     void (*product_float)(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1); /* F32 */
+    /* n steps of independent int8 (bfloat16) dot products in registers: gives the operations done; for peak.c. */
+    double (*int8_burst)(size_t n, float *sink);
+    double (*bf16_burst)(size_t n, float *sink);
 
     /* y = (x / sqrt(mean(x^2) + eps)) * (w + plus), plus 0 or 1; inv[t] = 1/sqrt(..) saved where not NULL. Rows T of
      * width D. */
@@ -148,6 +151,9 @@ float dt_expf(float x);
 
 /* Measured f32 FMA rate of this CPU over the pool, FLOP/s (runs about `seconds`). */
 double dt_peak_flops(dt_pool *pool, double seconds);
+/* The same for products of int8 and of bfloat16 numbers as packed.h uses them, operations/s. */
+double dt_peak_int8(dt_pool *pool, double seconds);
+double dt_peak_bf16(dt_pool *pool, double seconds);
 /* Measured bytes/s of reading a block of `bytes` again and again, each thread its own part (0, or more than 128 MiB: 128
  * MiB, which is memory and no cache). */
 double dt_peak_bandwidth(dt_pool *pool, size_t bytes, double seconds);

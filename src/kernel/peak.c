@@ -39,8 +39,8 @@ static dt_fma_burst_fn best_burst(void) {
     }
 }
 
-double dt_peak_flops(dt_pool *pool, double seconds) {
-    fma_job j = {best_burst(), 0.0, BURST};
+static double peak_of(dt_pool *pool, dt_fma_burst_fn burst, double seconds) {
+    fma_job j = {burst, 0.0, BURST};
     size_t tasks = (size_t)dt_pool_threads(pool) * 4;
     double best = 0.0, end = dt_now() + seconds;
     do {
@@ -51,6 +51,18 @@ double dt_peak_flops(dt_pool *pool, double seconds) {
             best = rate;
     } while (dt_now() < end);
     return best;
+}
+
+double dt_peak_flops(dt_pool *pool, double seconds) {
+    return peak_of(pool, best_burst(), seconds);
+}
+
+double dt_peak_int8(dt_pool *pool, double seconds) {
+    return peak_of(pool, dt_kernels_get()->int8_burst, seconds);
+}
+
+double dt_peak_bf16(dt_pool *pool, double seconds) {
+    return peak_of(pool, dt_kernels_get()->bf16_burst, seconds);
 }
 
 typedef struct read_job {

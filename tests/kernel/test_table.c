@@ -70,9 +70,9 @@ static void tables_are_whole(void **state) {
     for (int i = -1; (k = next_isa(&i));) {
         assert_int_equal(k->isa, i);
         assert_non_null(k->name);
-        assert_true(k->gemm_tile && k->rmsnorm && k->rmsnorm_bwd && k->rope && k->attn && k->attn_bwd && k->swiglu &&
-                    k->swiglu_bwd && k->geglu && k->geglu_bwd && k->add && k->xent && k->xent_bwd && k->adamw &&
-                    k->sumsq);
+        assert_true(k->gemm_tile && k->act_tile && k->product_int && k->product_bf16 && k->product_float &&
+                    k->int8_burst && k->bf16_burst && k->rmsnorm && k->rmsnorm_bwd && k->rope && k->attn && k->attn_bwd && k->swiglu &&
+                    k->swiglu_bwd && k->geglu && k->geglu_bwd && k->max && k->exp_weights && k->add && k->xent && k->xent_bwd && k->adamw && k->sumsq);
     }
 }
 
@@ -83,6 +83,9 @@ static void peaks_are_measured(void **state) {
         fail_msg("peak of %g FLOP/s cannot be", flops);
     if (!(bandwidth > 1e7 && bandwidth < 1e13))
         fail_msg("bandwidth of %g bytes/s cannot be", bandwidth);
+    const double int8 = dt_peak_int8(NULL, 0.01), bf16 = dt_peak_bf16(NULL, 0.01);
+    if (!(int8 > 1e6 && int8 < 1e13 && bf16 > 1e6 && bf16 < 1e13))
+        fail_msg("peaks of %g int8 and %g bfloat16 operations/s cannot be", int8, bf16);
     double near = dt_peak_bandwidth(NULL, 1 << 14, 0.05); /* fits the first cache */
     if (!(near > bandwidth * 0.8 && near < 1e13))
         fail_msg("%g bytes/s from a cache, %g from memory", near, bandwidth);

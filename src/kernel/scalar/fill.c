@@ -11,6 +11,8 @@ void dt_kernels_fill_scalar(dt_kernels *t) {
         .product_int = dt_scalar_product,
         .product_bf16 = dt_scalar_product,
         .product_float = dt_scalar_product,
+        .int8_burst = dt_scalar_int8_burst,
+        .bf16_burst = dt_scalar_bf16_burst,
         .rmsnorm = dt_scalar_rmsnorm,
         .rmsnorm_bwd = dt_scalar_rmsnorm_bwd,
         .rope = dt_scalar_rope,

@@ -157,3 +157,21 @@ void dt_scalar_product(const dt_product_part *p, int t0, int t1, size_t p0, size
         }
     }
 }
+
+double dt_scalar_int8_burst(size_t n, float *sink) {
+    int a[16] = {0};
+    for (size_t i = 0; i < n; i++)
+        for (int l = 0; l < 16; l++)
+            a[l] += (int8_t)(i + (size_t)l) * (int8_t)i;
+    for (int l = 0; l < 16; l++)
+        *sink += (float)(a[l] & 1);
+    return 16 * 2.0 * (double)n;
+}
+
+double dt_scalar_bf16_burst(size_t n, float *sink) {
+    float acc = *sink;
+    for (size_t i = 0; i < n / 16; i++)
+        acc = dt_fma_flushed(0.5f, 0.25f, acc);
+    *sink += acc;
+    return 2.0 * (double)(n / 16);
+}

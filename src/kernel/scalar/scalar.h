@@ -26,6 +26,8 @@ void dt_scalar_act_tile(dt_act_form form, uint32_t *dst, const float *a, size_t 
 void dt_scalar_product(const struct dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
 /* Fused multiply-add of a bfloat16 product: operands below 2^-126 and results below it become 0. */
 float dt_fma_flushed(float x, float y, float z);
+double dt_scalar_int8_burst(size_t n, float *sink);
+double dt_scalar_bf16_burst(size_t n, float *sink);
 void dt_scalar_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float plus, float *inv, int T,
                        int D, float eps);
 void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx,

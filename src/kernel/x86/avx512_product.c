@@ -6,6 +6,7 @@
 #include "kernel/x86/body_product.h"
 
 #include "kernel/x86/body_acts.h"
+#include "kernel/x86/body_dot.h"
 #include "kernel/x86/body_product_float.h"
 #include "kernel/x86/body_product_int.h"
 
@@ -16,4 +17,6 @@ void dt_product_fill_avx512(dt_kernels *t) {
     t->product_int = product_int;
     t->product_bf16 = product_bf16;
     t->product_float = product_float;
+    t->int8_burst = int8_burst;
+    t->bf16_burst = bf16_burst;
 }

@@ -6,6 +6,7 @@
 #include "kernel/x86/body_product.h"
 
 #include "kernel/scalar/scalar.h"
+#include "kernel/x86/body_dot.h"
 #include "kernel/x86/body_product_float.h"
 
 /* Whether the instruction rounds and flushes as packed.h says. Its definition leaves no doubt; a machine that read it in
@@ -35,5 +36,7 @@ static bool is_as_specified(void) {
 }
 
 void dt_product_fill_avx512bf16(dt_kernels *t) {
-    if (is_as_specified()) t->product_bf16 = product_bf16;
+    if (!is_as_specified()) return;
+    t->product_bf16 = product_bf16;
+    t->bf16_burst = bf16_burst;
 }
