@@ -43,6 +43,7 @@ typedef struct duet_model_info {
     size_t n_params;      /* tied embeddings counted once */
     size_t weight_bytes;  /* in memory now, packed copies included */
     size_t kv_bytes_per_token;
+    double open_s;        /* what reading and repacking took, seconds; a new one: 0 */
 } duet_model_info;
 
 /* Opens a folder (config.json + safetensors) or a GGUF file. opt NULL = defaults. *out owned by the caller:

@@ -241,6 +241,8 @@ duet_status cli_read_stdin(dt_buf *b, duet_err *err);
 /* ---- models.c: options -> engines and sampling ---- */
 duet_weights cli_weights(const cli_args *a);
 duet_backend_options cli_engine_options(const cli_args *a);
+/* duet_backend_open with these options; says on stderr how a large model is held. */
+duet_status cli_backend_open(const cli_args *a, const char *path, duet_backend **out, duet_err *err);
 /* The model's own advice, then --temp and its kin, then the stage's. stage may be NULL. */
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage);
 duet_pair_options cli_pair_options(const cli_args *a);

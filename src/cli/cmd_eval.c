@@ -162,7 +162,6 @@ static duet_status open_questions(eval *e, duet_err *err) {
 
 static duet_status open_model(eval *e, const char *path, duet_backend **out, duet_err *err) {
     models *s = &e->models;
-    duet_backend_options o = cli_engine_options(e->a);
     if (!path)
         return DUET_OK;
     for (size_t i = 0; i < s->n; i++) {
@@ -171,7 +170,7 @@ static duet_status open_model(eval *e, const char *path, duet_backend **out, due
         *out = s->b[i];
         return DUET_OK;
     }
-    duet_status st = duet_backend_open(path, &o, out, err);
+    duet_status st = cli_backend_open(e->a, path, out, err);
     if (st)
         return st;
     s->path[s->n] = path;

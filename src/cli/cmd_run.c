@@ -21,15 +21,14 @@ static void job_close(job *j) {
 }
 
 static duet_status job_open(job *j, duet_err *err) {
-    duet_backend_options o = cli_engine_options(j->a);
     duet_pair_options p = cli_pair_options(j->a);
     duet_status st = DUET_OK;
     if (j->mode != DUET_MODE_m || (j->a->compare && !j->a->before_M))
-        st = duet_backend_open(j->a->M, &o, &j->M, err);
+        st = cli_backend_open(j->a, j->a->M, &j->M, err);
     if (!st && j->mode != DUET_MODE_M)
-        st = duet_backend_open(j->a->m, &o, &j->m, err);
+        st = cli_backend_open(j->a, j->a->m, &j->m, err);
     if (!st && j->a->before_M)
-        st = duet_backend_open(j->a->before_M, &o, &j->before, err);
+        st = cli_backend_open(j->a, j->a->before_M, &j->before, err);
     if (!st)
         st = duet_pair_create(j->M, j->m, &p, &j->pair, err);
     return st || !j->before ? st : duet_pair_create(j->before, NULL, &p, &j->alone, err);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SAID_BYTES ((size_t)256 << 20)
+
 duet_weights cli_weights(const cli_args *a) {
     for (int w = DUET_WEIGHTS_AUTO; a->weights && w <= DUET_WEIGHTS_EXACT; w++)
         if (!strcmp(a->weights, duet_weights_name((duet_weights)w)))
@@ -16,6 +18,18 @@ duet_backend_options cli_engine_options(const cli_args *a) {
         .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx},
         .model = {.weights = cli_weights(a)}
     };
+}
+
+/* A large file is not simply mapped: what became of it is said once. */
+duet_status cli_backend_open(const cli_args *a, const char *path, duet_backend **out, duet_err *err) {
+    duet_backend_options o = cli_engine_options(a);
+    duet_model_info info;
+    duet_status st = duet_backend_open(path, &o, out, err);
+    const duet_model *m = st ? NULL : duet_backend_model(*out);
+    if (m && !a->quiet && !duet_model_describe(m, &info, NULL) && info.weight_bytes >= SAID_BYTES)
+        fprintf(stderr, "duet: %s: weights held as %s, %.2f GiB, read and repacked in %.2f s\n", path, info.held,
+                (double)info.weight_bytes / (double)(1 << 30), info.open_s);
+    return st;
 }
 
 static void overlay(const cli_args *a, const cli_sampling *o, duet_sampling *s) {

@@ -147,7 +147,7 @@ duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_
     (void)err;
     *out = (duet_model_info){.n_layers = c->n_layers, .d_model = c->d_model, .n_heads = c->n_heads, .n_kv = c->n_kv, .d_head = c->d_head,
                              .d_ffn = c->d_ffn, .n_vocab = c->n_vocab, .max_pos = c->max_pos, .tied = c->tied, .n_params = m->n_all,
-                             .weights = m->weights};
+                             .weights = m->weights, .open_s = m->open_s};
     snprintf(out->arch, sizeof out->arch, "%s", c->model_type);
     snprintf(out->dtype, sizeof out->dtype, "%s", dt_dtype_name(c->dtype));
     types_of(m, out->held, sizeof out->held);

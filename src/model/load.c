@@ -247,6 +247,7 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     static const duet_model_options defaults = {0};
     dt_model_files *files = NULL;
     duet_model *m = NULL;
+    double began = dt_now();
 
     *out = NULL;
     opt = opt ? opt : &defaults;
@@ -278,6 +279,7 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
         dt_model_files_close(m->files);
         m->files = NULL;
     }
+    m->open_s = dt_now() - began;
     *out = m;
     return DUET_OK;
 }

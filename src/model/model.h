@@ -65,6 +65,7 @@ struct duet_model {
     dt_matrix head;              /* of the same parameter as embed when tied */
     dt_rope_table rope, rope_local; /* the second for windowed layers that rotate by a base of their own, else empty */
     int rope_len;
+    double open_s;    /* seconds that opening took */
     uint64_t version; /* bumped by dt_model_publish; engines drop cached pages of older versions */
 };
 
