@@ -31,6 +31,9 @@ typedef struct duet_model_options {
     duet_weights weights;
     int n_threads;    /* that read and repack; 0 = all CPUs */
     size_t ctx;       /* longest context it will be used with, tokens: counted when free memory is checked */
+    /* A longer context than the model's own: "yarn:FACTOR" or "linear:FACTOR", which slow its rotary positions, or with
+     * ":TOKENS" behind, the context it was trained for. NULL = none. Borrowed during the call. */
+    const char *rope_scaling;
 } duet_model_options;
 
 typedef struct duet_model_info {
@@ -49,7 +52,7 @@ typedef struct duet_model_info {
 /* Opens a folder (config.json + safetensors) or a GGUF file. opt NULL = defaults. *out owned by the caller:
  * duet_model_close. The files must stay as they are until then: with FILE, rows of embeddings are read when needed.
  * Errors name every missing or misshapen tensor, and what would fit where memory does not suffice.
- * DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_NOMEM. */
+ * DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_NOMEM; DUET_E_USAGE: rope_scaling is not such a text. */
 duet_status duet_model_open(const char *path, const duet_model_options *opt, duet_model **out, duet_err *err);
 /* New random weights (normal, standard deviation initializer_range; norms 1) for a config.json text. */
 duet_status duet_model_new(const char *config_json, size_t n, uint64_t seed, duet_model **out, duet_err *err);

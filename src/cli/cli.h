@@ -33,7 +33,7 @@ typedef struct cli_args {
     /* models and engines */
     const char *M, *m, *before_M, *before_m;
     int ctx, threads, batch;
-    const char *weights;
+    const char *weights, *rope, *rope_M, *rope_m;
     /* stages */
     const char *mode, *keep, *instruction;
     int signal_budget, answer_budget, predict;
@@ -135,10 +135,21 @@ const cli_command *cli_find(const char *name); /* NULL = none */
             "auto: f32 up to 64 MiB, else file",                                                                       \
             "auto", 0, 0, "auto|f32|file|exact"                                                                        \
     }
+#define CLI_ROW_ROPE                                                                                                   \
+    {                                                                                                                  \
+        0, "rope-scaling", CLI_TEXT, CLI_AT(rope), "KIND:FACTOR",                                                      \
+            "reach FACTOR times the model's context by slowing its rotary positions: KIND is yarn or linear; "         \
+            "KIND:FACTOR:TOKENS also says for which context it was trained",                                           \
+            NULL, 0, 0, NULL                                                                                           \
+    }
+#define CLI_ROWS_STAGE_ROPE                                                                                            \
+    {0, "M-rope-scaling", CLI_TEXT, CLI_AT(rope_M), "KIND:FACTOR", "--rope-scaling for M only", NULL, 0, 0, NULL}, {   \
+        0, "m-rope-scaling", CLI_TEXT, CLI_AT(rope_m), "KIND:FACTOR", "--rope-scaling for m only", NULL, 0, 0, NULL    \
+    }
 #define CLI_ROWS_ENGINE                                                                                                \
     {'c', "ctx-size", CLI_INT, CLI_AT(ctx), "TOKENS", "longest sequence; 0 = what the model allows",                   \
      "0", 0,          1 << 28, NULL},                                                                                  \
-        CLI_ROW_WEIGHTS, CLI_ROW_THREADS, {                                                                            \
+        CLI_ROW_ROPE, CLI_ROW_WEIGHTS, CLI_ROW_THREADS, {                                                                            \
         'b', "batch-size", CLI_INT, CLI_AT(batch), "N", "sequences decoded together", "64", 1, 4096, NULL              \
     }
 #define CLI_ROWS_BUDGETS                                                                                               \
@@ -240,9 +251,10 @@ duet_status cli_read_stdin(dt_buf *b, duet_err *err);
 
 /* ---- models.c: options -> engines and sampling ---- */
 duet_weights cli_weights(const cli_args *a);
-duet_backend_options cli_engine_options(const cli_args *a);
+/* `rope` is the scaling of this model's stage, NULL = --rope-scaling. */
+duet_backend_options cli_engine_options(const cli_args *a, const char *rope);
 /* duet_backend_open with these options; says on stderr how a large model is held. */
-duet_status cli_backend_open(const cli_args *a, const char *path, duet_backend **out, duet_err *err);
+duet_status cli_backend_open(const cli_args *a, const char *path, const char *rope, duet_backend **out, duet_err *err);
 /* The model's own advice, then --temp and its kin, then the stage's. stage may be NULL. */
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage);
 duet_pair_options cli_pair_options(const cli_args *a);

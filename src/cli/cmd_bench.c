@@ -177,7 +177,7 @@ static duet_status open_engine(bench *b, duet_err *err) {
     for (size_t i = 0; i < b->n_batches; i++)
         most = b->batch[i] > most ? b->batch[i] : most;
     duet_engine_options o = {.n_threads = b->a->threads, .max_seqs = most, .no_prefix_cache = true};
-    duet_model_options how = {.weights = cli_weights(b->a), .n_threads = b->a->threads};
+    duet_model_options how = {.weights = cli_weights(b->a), .n_threads = b->a->threads, .rope_scaling = b->a->rope};
     size_t longest = (size_t)(b->a->bench_p > b->a->bench_n ? b->a->bench_p : b->a->bench_n) + 1;
     duet_status st = duet_model_open(b->a->m, &how, &b->model, err);
     if (!st)
@@ -186,7 +186,7 @@ static duet_status open_engine(bench *b, duet_err *err) {
         return st;
     if ((size_t)b->info.max_pos < longest)
         return dt_fail(err, DUET_E_RANGE,
-                       "bench: %zu tokens are more than the model's context of %d; set -p and -n lower", longest,
+                       "bench: %zu tokens are more than the model's context of %d; set -p and -n lower, or ask for --rope-scaling", longest,
                        b->info.max_pos);
     o.kv_bytes = b->info.kv_bytes_per_token * (longest + 64) * (size_t)most * 2;
     return duet_engine_create(b->model, &o, &b->engine, err);
@@ -249,6 +249,7 @@ static const cli_opt opts[] = {
     {0,   "vocab",   CLI_INT,  CLI_AT(vocab),   "N",      "--train: vocabulary",                                         "512", 2, 1 << 20, NULL},
     {0,   "seqs",    CLI_INT,  CLI_AT(seqs),    "N",      "--train: sequences a step",                                   "32",  1, 1 << 16, NULL},
     {0,   "seq-len", CLI_INT,  CLI_AT(seq_len), "TOKENS", "--train: tokens a sequence",                                  "256", 2, 1 << 20, NULL},
+    CLI_ROW_ROPE,
     CLI_ROW_WEIGHTS,
     CLI_ROW_THREADS,
     CLI_ROW_JSON("one JSON object with all rows and the machine"),

@@ -9,7 +9,7 @@ enum { MAX_JOBS = 8, MAX_MODELS = 4 };
 
 /* A model is opened once, however many roles name its folder. */
 typedef struct models {
-    const char *path[MAX_MODELS];
+    const char *path[MAX_MODELS], *rope[MAX_MODELS];
     duet_backend *b[MAX_MODELS];
     size_t n;
 } models;
@@ -160,20 +160,21 @@ static duet_status open_questions(eval *e, duet_err *err) {
 
 /* ---- models ---- */
 
-static duet_status open_model(eval *e, const char *path, duet_backend **out, duet_err *err) {
+static duet_status open_model(eval *e, const char *path, const char *rope, duet_backend **out, duet_err *err) {
     models *s = &e->models;
     if (!path)
         return DUET_OK;
     for (size_t i = 0; i < s->n; i++) {
-        if (strcmp(s->path[i], path))
+        if (strcmp(s->path[i], path) || strcmp(s->rope[i] ? s->rope[i] : "", rope ? rope : ""))
             continue;
         *out = s->b[i];
         return DUET_OK;
     }
-    duet_status st = cli_backend_open(e->a, path, out, err);
+    duet_status st = cli_backend_open(e->a, path, rope, out, err);
     if (st)
         return st;
     s->path[s->n] = path;
+    s->rope[s->n] = rope;
     s->b[s->n++] = *out;
     return DUET_OK;
 }
@@ -181,13 +182,13 @@ static duet_status open_model(eval *e, const char *path, duet_backend **out, due
 static duet_status open_pairs(eval *e, duet_err *err) {
     const cli_args *a = e->a;
     duet_pair_options o = cli_pair_options(a);
-    duet_status st = open_model(e, a->M, &e->M, err);
+    duet_status st = open_model(e, a->M, a->rope_M, &e->M, err);
     if (!st)
-        st = open_model(e, a->m, &e->m, err);
+        st = open_model(e, a->m, a->rope_m, &e->m, err);
     if (!st)
-        st = open_model(e, a->before_M ? a->before_M : a->M, &e->before_M, err);
+        st = open_model(e, a->before_M ? a->before_M : a->M, a->rope_M, &e->before_M, err);
     if (!st)
-        st = open_model(e, a->before_m ? a->before_m : a->m, &e->before_m, err);
+        st = open_model(e, a->before_m ? a->before_m : a->m, a->rope_m, &e->before_m, err);
     if (!st)
         st = duet_pair_create(e->M, e->m, &o, &e->after, err);
     if (!st && (a->before_M || a->before_m))
@@ -520,6 +521,7 @@ static const cli_opt opts[] = {
     CLI_ROW_JSON("one JSON object with all rows, settings and fingerprints"),
     CLI_ROW_QUIET,
     CLI_ROWS_ENGINE,
+    CLI_ROWS_STAGE_ROPE,
     CLI_ROW_CONFIG,
     CLI_ROW_HELP,
 };

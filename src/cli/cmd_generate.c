@@ -228,7 +228,7 @@ static int run(const cli_command *self, cli_args *a) {
         return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
     if (a->json && a->n_rest)
         return cli_fail(EXIT_USAGE, "generate: --json reads lines from standard input, not operands");
-    duet_status st = cli_backend_open(a, a->m, &j.b, &err);
+    duet_status st = cli_backend_open(a, a->m, NULL, &j.b, &err);
     if (st)
         return cli_fail_input(st, &err);
     int code = EXIT_DONE;

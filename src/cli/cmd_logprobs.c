@@ -50,7 +50,7 @@ static int run(const cli_command *self, cli_args *a) {
     job j = {.n_threads = a->threads};
     if (!a->m)
         return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
-    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads};
+    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope};
     duet_status st = duet_model_open(a->m, &how, &j.model, &err);
     if (st)
         return cli_fail_input(st, &err);
@@ -59,7 +59,7 @@ static int run(const cli_command *self, cli_args *a) {
     return code;
 }
 
-static const cli_opt opts[] = {CLI_ROW_MODEL, CLI_ROW_WEIGHTS, CLI_ROW_THREADS, CLI_ROW_CONFIG, CLI_ROW_HELP};
+static const cli_opt opts[] = {CLI_ROW_MODEL, CLI_ROW_ROPE, CLI_ROW_WEIGHTS, CLI_ROW_THREADS, CLI_ROW_CONFIG, CLI_ROW_HELP};
 
 const cli_command cli_logprobs = {
     .name = "logprobs",

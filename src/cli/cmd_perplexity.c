@@ -89,7 +89,8 @@ static int run(const cli_command *self, cli_args *a) {
         st = duet_tokenizer_encode(tok, "", 0, DUET_ENC_ADD_SPECIAL, &begin, &err);
     if (!st)
         st = duet_tokenizer_encode(tok, text.data ? text.data : "", text.len, DUET_ENC_ADD_SPECIAL | DUET_ENC_PLAIN, &ids, &err);
-    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .ctx = (size_t)a->ctx};
+    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .ctx = (size_t)a->ctx,
+                              .rope_scaling = a->rope};
     if (!st)
         st = duet_model_open(a->m, &how, &m, &err);
     if (!st)
@@ -105,7 +106,8 @@ static int run(const cli_command *self, cli_args *a) {
     if (!cli_given(a, &a->ctx) && a->ctx > info.max_pos)
         a->ctx = info.max_pos;
     if (a->ctx > info.max_pos) {
-        code = cli_fail(EXIT_USAGE, "%s: windows of %d tokens asked for (-c), the model has %d positions", a->m, a->ctx,
+        code = cli_fail(EXIT_USAGE, "%s: windows of %d tokens asked for (-c), the model has %d positions; a longer context "
+                        "needs --rope-scaling", a->m, a->ctx,
                         info.max_pos);
         goto done;
     }
@@ -124,6 +126,7 @@ static const cli_opt opts[] = {
     CLI_ROW_MODEL,
     {'c', "ctx-size", CLI_INT, CLI_AT(ctx), "TOKENS", "tokens of one window, at most the model's context", "512", 2, 1 << 28, NULL},
     {0, "all", CLI_FLAG, CLI_AT(all_tokens), NULL, "score every token, not only those of a window's second half", NULL, 0, 0, NULL},
+    CLI_ROW_ROPE,
     CLI_ROW_WEIGHTS,
     CLI_ROW_THREADS,
     CLI_ROW_JSON("one JSON object"),

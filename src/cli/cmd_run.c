@@ -24,11 +24,11 @@ static duet_status job_open(job *j, duet_err *err) {
     duet_pair_options p = cli_pair_options(j->a);
     duet_status st = DUET_OK;
     if (j->mode != DUET_MODE_m || (j->a->compare && !j->a->before_M))
-        st = cli_backend_open(j->a, j->a->M, &j->M, err);
+        st = cli_backend_open(j->a, j->a->M, j->a->rope_M, &j->M, err);
     if (!st && j->mode != DUET_MODE_M)
-        st = cli_backend_open(j->a, j->a->m, &j->m, err);
+        st = cli_backend_open(j->a, j->a->m, j->a->rope_m, &j->m, err);
     if (!st && j->a->before_M)
-        st = cli_backend_open(j->a, j->a->before_M, &j->before, err);
+        st = cli_backend_open(j->a, j->a->before_M, j->a->rope_M, &j->before, err);
     if (!st)
         st = duet_pair_create(j->M, j->m, &p, &j->pair, err);
     return st || !j->before ? st : duet_pair_create(j->before, NULL, &p, &j->alone, err);
@@ -280,6 +280,7 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                 },
     CLI_ROW_JSON("JSON lines out, and in from standard input"),
     CLI_ROWS_ENGINE,
+    CLI_ROWS_STAGE_ROPE,
     CLI_ROW_CONFIG,
     CLI_ROW_HELP,
 };

@@ -13,16 +13,16 @@ duet_weights cli_weights(const cli_args *a) {
     return DUET_WEIGHTS_AUTO;
 }
 
-duet_backend_options cli_engine_options(const cli_args *a) {
+duet_backend_options cli_engine_options(const cli_args *a, const char *rope) {
     return (duet_backend_options){
         .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx},
-        .model = {.weights = cli_weights(a)}
+        .model = {.weights = cli_weights(a), .rope_scaling = rope ? rope : a->rope}
     };
 }
 
 /* A large file is not simply mapped: what became of it is said once. */
-duet_status cli_backend_open(const cli_args *a, const char *path, duet_backend **out, duet_err *err) {
-    duet_backend_options o = cli_engine_options(a);
+duet_status cli_backend_open(const cli_args *a, const char *path, const char *rope, duet_backend **out, duet_err *err) {
+    duet_backend_options o = cli_engine_options(a, rope);
     duet_model_info info;
     duet_status st = duet_backend_open(path, &o, out, err);
     const duet_model *m = st ? NULL : duet_backend_model(*out);

@@ -17,8 +17,8 @@ static duet_status plan_memory(duet_engine *e, const duet_engine_options *opt, i
 
     e->ctx = or_default(opt->ctx, c->max_pos);
     if (e->ctx > c->max_pos) {
-        return dt_fail(err, DUET_E_RANGE, "context of %d tokens asked for, the model has %d positions", e->ctx,
-                       c->max_pos);
+        return dt_fail(err, DUET_E_RANGE, "context of %d tokens asked for, the model has %d positions; " DT_LONGER,
+                       e->ctx, c->max_pos);
     }
     if (bytes == 0) {
         size_t ram = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);

@@ -2,6 +2,7 @@
 #include "format/hf_config.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -119,4 +120,47 @@ duet_status dt_hf_config_check(const dt_hf_config *c, const char *name, duet_err
                                      : "%s: layers with sliding_attention, but sliding_window is %d",
                        name, c->window);
     return check_rope(c, name, err);
+}
+
+/* ":NUMBER" at *at, which moves behind it. */
+static bool take_number(const char **at, double lo, double hi, double *out) {
+    char *end = NULL;
+    if (**at != ':' || (*at)[1] < '0' || (*at)[1] > '9')
+        return false;
+    *out = strtod(*at + 1, &end);
+    *at = end;
+    return *out >= lo && *out <= hi;
+}
+
+duet_status dt_hf_config_scale_rope(dt_hf_config *c, const char *text, duet_err *err) {
+    bool yarn = !strncmp(text, "yarn:", 5), linear = !strncmp(text, "linear:", 7);
+    bool has_own = c->rope_kind == DT_ROPE_YARN || c->rope_kind == DT_ROPE_LINEAR;
+    const char *at = text + (yarn ? 4 : 6);
+    double factor, original = 0;
+    if ((!yarn && !linear) || !take_number(&at, 1, 1e6, &factor) ||
+        (*at && !take_number(&at, 1, DT_MAX_POS, &original)) || *at)
+        return dt_fail(err, DUET_E_USAGE,
+                       "rope scaling \"%.60s\" is not KIND:FACTOR or KIND:FACTOR:CONTEXT, with KIND yarn or linear and "
+                       "FACTOR at least 1: yarn:4, yarn:4:32768",
+                       text);
+    if (c->rope_kind == DT_ROPE_LLAMA3)
+        return dt_fail(err, DUET_E_USAGE,
+                       "rope scaling \"%.60s\": the model was trained with a scaling of its own (llama3)", text);
+    if (has_own && original == 0)
+        return dt_fail(err, DUET_E_USAGE,
+                       "rope scaling \"%.60s\": the model has one of its own (%s, %g); say for which context it was "
+                       "trained, as in %s:%g:32768",
+                       text, c->rope_kind == DT_ROPE_YARN ? "yarn" : "linear", c->rope_factor, yarn ? "yarn" : "linear",
+                       factor);
+    if (original == 0)
+        original = c->max_pos;
+    c->rope_kind = yarn ? DT_ROPE_YARN : DT_ROPE_LINEAR;
+    c->rope_factor = factor;
+    c->rope_original = yarn ? floor(original) : 0;
+    c->rope_fast = yarn ? 32 : 0;
+    c->rope_slow = yarn ? 1 : 0;
+    c->rope_attn = yarn ? dt_hf_yarn_attn(factor) : 0;
+    c->rope_untruncated = false;
+    c->max_pos = original * factor < DT_MAX_POS ? (int)(original * factor) : DT_MAX_POS;
+    return dt_hf_config_check(c, "rope scaling", err);
 }

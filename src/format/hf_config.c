@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define MAX_JSON ((size_t)4 << 20)
-#define MAX_POS (1 << 28)
 
 /* What is being read, for messages. */
 typedef struct reader {
@@ -161,7 +160,7 @@ static void read_yarn(reader *r, const json_t *rope, dt_hf_config *c) {
     c->rope_untruncated = json_is_false(truncate);
     double reach = c->rope_original * c->rope_factor;
     if (reach > c->max_pos)
-        c->max_pos = reach < MAX_POS ? (int)reach : MAX_POS;
+        c->max_pos = reach < DT_MAX_POS ? (int)reach : DT_MAX_POS;
 }
 
 /* The scaling of the layers that rope_theta is for. */
@@ -367,7 +366,7 @@ static void read_sizes(reader *r, dt_hf_config *c) {
     c->d_head = number(r, "head_dim", r->st ? 1 : gemma ? 256 : c->d_model / c->n_heads, 2, 1024);
     c->d_ffn = number(r, "intermediate_size", -1, 1, 1 << 20);
     c->n_vocab = number(r, "vocab_size", gemma ? 262208 : -1, 1, 1 << 24);
-    c->max_pos = number(r, "max_position_embeddings", gemma ? 131072 : -1, 1, MAX_POS);
+    c->max_pos = number(r, "max_position_embeddings", gemma ? 131072 : -1, 1, DT_MAX_POS);
     if (gemma)
         c->attn_scalar = real(r, "query_pre_attn_scalar", 256, 1e-6, 1e9);
 }

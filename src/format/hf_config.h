@@ -11,6 +11,7 @@
 #define DT_MAX_EOS 16
 
 #define DT_MAX_LAYERS 1024
+#define DT_MAX_POS (1 << 28)
 
 typedef enum dt_arch { DT_ARCH_QWEN3, DT_ARCH_QWEN2, DT_ARCH_LLAMA, DT_ARCH_MISTRAL, DT_ARCH_GEMMA3 } dt_arch;
 typedef enum dt_rope_kind { DT_ROPE_NONE, DT_ROPE_LLAMA3, DT_ROPE_LINEAR, DT_ROPE_YARN } dt_rope_kind;
@@ -82,6 +83,11 @@ double dt_hf_yarn_attn(double factor); /* attention_factor where none is given: 
 /* Relations between fields: heads and kv heads, even head width, windows, rope scaling. `name` is for messages.
  * DUET_E_FORMAT. */
 duet_status dt_hf_config_check(const dt_hf_config *c, const char *name, duet_err *err);
+
+/* Asks for a longer context than the model's own: KIND:FACTOR or KIND:FACTOR:ORIGINAL, with KIND yarn or linear and
+ * ORIGINAL the context it was trained for (its own, where the file has no such scaling yet). max_pos becomes FACTOR times
+ * ORIGINAL. DUET_E_USAGE: not such a text, or no scaling of this model. */
+duet_status dt_hf_config_scale_rope(dt_hf_config *c, const char *text, duet_err *err);
 
 duet_status dt_hf_config_parse(const char *name, const char *json, size_t n, dt_hf_config *out, duet_err *err);
 duet_status dt_hf_config_read(const char *dir, dt_hf_config *out, duet_err *err);

@@ -168,7 +168,7 @@ static duet_status score(duet_model *m, const int32_t *ids, size_t n, int n_thre
     size_t V = (size_t)m->cfg.n_vocab;
 
     if (n == 0 || n > (size_t)m->cfg.max_pos)
-        return dt_fail(err, DUET_E_RANGE, "%zu tokens: the model takes 1 to %d; " DT_LONGER, n, m->cfg.max_pos);
+        return dt_fail(err, DUET_E_RANGE, "%zu tokens: the model takes 1 to %d%s", n, m->cfg.max_pos, n ? "; " DT_LONGER : "");
     st = dt_pool_create(n_threads, &pool, err);
     if (!st) st = dt_model_rope_reserve(m, (int)n, err);
     if (!st) st = dt_infer_create(m, pool, CHUNK, &f, err);

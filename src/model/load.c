@@ -254,7 +254,11 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     if (opt->weights < DUET_WEIGHTS_AUTO || opt->weights > DUET_WEIGHTS_EXACT)
         return dt_fail(err, DUET_E_RANGE, "%s: weights: %d is none of auto, f32, file, exact", path, (int)opt->weights);
     duet_status st = dt_model_files_open(path, &files, err);
-    if (st) return st;
+    if (!st && opt->rope_scaling) st = dt_hf_config_scale_rope(&files->cfg, opt->rope_scaling, err);
+    if (st) {
+        dt_model_files_close(files);
+        return st;
+    }
     st = dt_model_bind(&files->cfg, wants_f32(&files->cfg, opt->weights), &m, err);
     if (st) {
         dt_model_files_close(files);

@@ -375,6 +375,27 @@ for _name, _args in FOREIGN.items():
     add_foreign_check(_name, *_args)
 
 
+@check("a longer context by --rope-scaling")
+def _(f):
+    folder = f.path("hf-short")
+    torch.manual_seed(5)
+    sizes = {**SIZES, "max_position_embeddings": 48}
+    model = AutoModelForCausalLM.from_config(transformers.Qwen3Config(**sizes, head_dim=64)).float()
+    for p in model.parameters():
+        p.data.add_(torch.randn_like(p) * 0.08)
+    model.save_pretrained(folder)
+    ids = random_ids(SIZES["vocab_size"], 4, 96, seed=9)
+    worst = {}
+    for kind in ("yarn", "linear"):
+        rope = {"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0, **({"original_max_position_embeddings": 48} if kind == "yarn" else {})}
+        config = transformers.Qwen3Config(**sizes, head_dim=64, rope_parameters=rope)
+        scaled = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32).eval()
+        mine = duet("logprobs", "-m", folder, "--rope-scaling", kind + ":2", lines=[{"ids": x} for x in ids])
+        worst[kind] = max(float(np.abs(np.array(a["logprobs"]) - hf_logprobs(scaled, x)).max()) for a, x in zip(mine, ids, strict=True))
+        assert worst[kind] <= TOLERANCE, f"{kind}: log-probs differ by {worst[kind]:.2e}"
+    return ", ".join(f"{k} within {w:.0e}" for k, w in worst.items())
+
+
 # ---- tokenizers ----
 
 def family_alphabet(folder):

@@ -378,6 +378,46 @@ static void test_gemma3(void **state) {
     assert_int_equal(dt_hf_config_window(&c, 17), 0);
 }
 
+/* A longer context asked for: what it makes of a config, and where it is refused. */
+static void test_scale_rope(void **state) {
+    (void)state;
+#define OWN(scaling) WITH("\"rope_scaling\":" scaling)
+    static const struct {
+        const char *config, *text;
+        int max_pos; /* 0 = refused */
+        double factor, original;
+        const char *says;
+    } cases[] = {
+        {WITH("\"tie_word_embeddings\":true"),      "yarn:4",             2048,       4,   512,        NULL         },
+        {WITH("\"tie_word_embeddings\":true"),      "yarn:4:256",         1024,       4,   256,        NULL         },
+        {WITH("\"tie_word_embeddings\":true"),      "yarn:2.5",           1280,       2.5, 512,        NULL         },
+        {WITH("\"tie_word_embeddings\":true"),      "linear:8",           4096,       8,   0,          NULL         },
+        {WITH("\"tie_word_embeddings\":true"),      "yarn:1e6:268435456", DT_MAX_POS, 1e6, DT_MAX_POS, NULL         },
+        {WITH("\"tie_word_embeddings\":true"),      "yarn:inf",           0,          0,   0,          "KIND:FACTOR"},
+        {WITH("\"tie_word_embeddings\":true"),      "yarn:-2",            0,          0,   0,          "KIND:FACTOR"},
+        {WITH("\"tie_word_embeddings\":true"),      "",                   0,          0,   0,          "KIND:FACTOR"},
+        {OWN("{\"type\":\"yarn\",\"factor\":2}"),   "yarn:4",             0,          0,   0,          "(yarn, 2)"  },
+        {OWN("{\"type\":\"yarn\",\"factor\":2}"),   "linear:4:512",       2048,       4,   0,          NULL         },
+        {OWN("{\"type\":\"linear\",\"factor\":2}"), "yarn:4:512",         2048,       4,   512,        NULL         },
+        {OWN("{\"type\":\"llama3\"}"),              "yarn:4:512",         0,          0,   0,          "llama3"     },
+    };
+    for (size_t i = 0; i < DT_COUNT(cases); i++) {
+        duet_err err = {{0}};
+        dt_hf_config c, before;
+        if (dt_hf_config_parse("c", cases[i].config, strlen(cases[i].config), &c, &err))
+            fail_msg("%s", err.text);
+        before = c;
+        duet_status st = dt_hf_config_scale_rope(&c, cases[i].text, &err);
+        if (st != (cases[i].max_pos ? DUET_OK : DUET_E_USAGE))
+            fail_msg("%s: status %d (%s)", cases[i].text, st, err.text);
+        if (st && (!strstr(err.text, cases[i].says) || memcmp(&c, &before, sizeof c)))
+            fail_msg("%s: \"%s\", or a field changed", cases[i].text, err.text);
+        if (!st &&
+            (c.max_pos != cases[i].max_pos || c.rope_factor != cases[i].factor || c.rope_original != cases[i].original))
+            fail_msg("%s: context %d factor %g original %g", cases[i].text, c.max_pos, c.rope_factor, c.rope_original);
+    }
+}
+
 /* A config filled from elsewhere is checked like one that was read. */
 static void test_filled_by_hand(void **state) {
     (void)state;
@@ -479,6 +519,7 @@ int main(void) {
         cmocka_unit_test(test_windows_and_scaling),
         cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_filled_by_hand),
+        cmocka_unit_test(test_scale_rope),
         cmocka_unit_test(test_generation),
         cmocka_unit_test(test_not_a_folder),
     };
