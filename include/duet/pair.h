@@ -20,7 +20,7 @@ typedef enum duet_keep { DUET_KEEP_TAIL, DUET_KEEP_HEAD, DUET_KEEP_MIDDLE } duet
 typedef struct duet_pair_options {
     double price_M, price_m; /* money per million output tokens; < 0 = unknown: a side that was used has no cost then */
     double price_M_in, price_m_in; /* per million prompt tokens; < 0 = unknown (not counted in cost) */
-    const char *instruction; /* appended as it stands to the question of both models; copied; NULL = none */
+    const char *instruction; /* appended as it stands to each question of both models; copied; NULL = none */
     duet_keep keep;          /* which part of a signal too long for m's context is kept */
     bool handoff_raw;        /* compat: signal extracted from text, raw framing without turn tokens, cut on the left */
 } duet_pair_options;
@@ -31,6 +31,17 @@ duet_pair_options duet_pair_defaults(void);
 duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out, duet_err *err);
 void duet_pair_destroy(duet_pair *p);
 bool duet_pair_shares_tokens(const duet_pair *p);
+/* What M and m have in common, found when the pair was made. */
+typedef struct duet_pair_terms {
+    const char *M_template, *m_template; /* families of their chat templates; NULL = that model is not there */
+    bool same_tokens;                    /* one tokenizer: the signal goes over as ids */
+    bool same_ends;                      /* and the same ids end what they say */
+    bool M_thinks;                       /* M's signal stands between think tags; false: it is all that M says */
+    const char *layout;                  /* how m reads it: "thought", "instruct", "raw"; "none" without m */
+} duet_pair_terms;
+duet_pair_terms duet_pair_describe(const duet_pair *p);
+/* The same as one line for people. Owned (free); NULL = no memory. */
+char *duet_pair_terms_line(const duet_pair *p);
 /* The tokenizer of signal_ids: m's, or M's where there is no m. Borrowed. */
 const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p);
 
@@ -55,6 +66,8 @@ const char *duet_signal_status_name(duet_signal_status s);
 typedef struct duet_pair_request {
     const char *question; /* UTF-8, borrowed */
     size_t n_question;
+    const duet_message *history; /* turns before the question, oldest first; borrowed; NULL = none */
+    size_t n_history;
     duet_mode mode;
     int signal_budget;    /* most tokens sampled from M; 0 is valid; -1 = up to the context */
     int answer_budget;    /* most tokens sampled for the answer (mode M: together with signal_budget); -1 as above */
@@ -84,13 +97,16 @@ typedef struct duet_pair_request {
 duet_pair_request duet_pair_request_defaults(const duet_pair *p);
 void duet_pair_request_clear(duet_pair_request *r); /* outputs only */
 
-/* Answers all requests (stage 1 of all together, then stage 2 of all together). Random numbers: M draws from stream
+/* Turns of a conversation share prefixes, so the pages of earlier prompts serve later ones (the ledger's cached_tokens).
+ * Earlier signals are no part of a conversation, only answers are.
+ *
+ * Answers all requests (stage 1 of all together, then stage 2 of all together). Random numbers: M draws from stream
  * (M.seed, key), m from a stream derived from (m.seed, key), in every mode. Answers are trimmed of white space.
  *
  * What M sampled (duet) | signal_status     | handoff
  *   up to </think>      | closed or empty   | end, or empty where nothing stands between the tags
  *   cut by its budget   | truncated, ...    | budget: handed over closed; budget 0 does not call M, status empty
- *   EOS before </think> | truncated or untagged | eos
+ *   EOS before </think> | truncated or untagged | eos (the usual end of a model without think tags: untagged)
  * A given signal and modes M and m have handoff none.
  *
  * Mode M: one generation until EOS, split at the end marker; without any tag (untagged) all of it is the answer, and

@@ -82,6 +82,30 @@ void duet_decoder_destroy(duet_decoder *d);
 /* Text that became certain with this token (borrowed until the next call; n may be 0). id -1 flushes the rest. */
 duet_status duet_decoder_push(duet_decoder *d, int32_t id, const char **text, size_t *n, duet_err *err);
 
+/* ---- chat templates ----
+ * A conversation becomes a prompt as the model's own template would render it. The family is recognised by the template
+ * that comes with the tokenizer; one that is not known is refused, never guessed. */
+
+/* One turn. role: "system", "user" or "assistant"; text UTF-8, may hold NULs. Borrowed. */
+typedef struct duet_message {
+    const char *role, *text;
+    size_t n;
+} duet_message;
+
+/* The family of the tokenizer's own template; NULL: none or none that is known, err says which are. */
+const char *duet_template_name(const duet_tokenizer *t, duet_err *err);
+/* The known families by number, with what they are for; NULL behind the last. */
+const char *duet_template_known(size_t i, const char **title);
+/* Renders {"messages":[{"role","content",...},...],"tools"?,"add_generation_prompt"?,"enable_thinking"?,"date_string"?}
+ * (JSON, n bytes; other keys are not looked at) by the family `name`, or NULL = the tokenizer's own. t may be NULL where
+ * a name is given. Errors: DUET_E_FORMAT (not JSON, a key of the wrong kind, or the template refuses the conversation),
+ * DUET_E_UNSUPPORTED (template not known), DUET_E_USAGE (name not known), DUET_E_NOMEM. */
+duet_status duet_template_render(const duet_tokenizer *t, const char *name, const char *json, size_t n, duet_text *out,
+                                 duet_err *err);
+/* The same as ids, appended: the template's marks as ids, the text of messages plain, so what it spells stays text. */
+duet_status duet_template_encode(const duet_tokenizer *t, const char *name, const char *json, size_t n, duet_ids *out,
+                                 duet_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -29,6 +29,10 @@ duet_sampling duet_backend_sampling(const duet_backend *b) {
     return b->sampling;
 }
 
+const char *duet_backend_template(const duet_backend *b) {
+    return b->chat_template;
+}
+
 int duet_backend_ctx(const duet_backend *b) {
     return b->ctx;
 }

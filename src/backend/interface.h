@@ -12,6 +12,7 @@ struct duet_backend {
     const duet_tokenizer *tok; /* borrowed, or the kind's own */
     duet_model *model;         /* NULL if not local */
     duet_engine *engine;
+    char *chat_template; /* owned; NULL = what the tokenizer says */
     duet_sampling sampling;
     int ctx;
     int32_t eos[DT_BACKEND_MAX_EOS]; /* what ends its generations unless a request says otherwise */

@@ -2,6 +2,7 @@
 #include "backend/interface.h"
 #include "model/model.h"
 #include "sample/sample.h"
+#include "text/template.h"
 
 #include <stdlib.h>
 
@@ -24,12 +25,16 @@ static void local_close(duet_backend *b) {
     duet_tokenizer_close(l->tok);
     duet_model_close(b->model);
     free(b->name);
+    free(b->chat_template);
     free(l);
 }
 
-/* What the model's makers advise; greedy where they advise nothing. Fields they leave out are off. */
-static duet_sampling advised(const dt_hf_generation *g) {
+/* What the model's makers advise; greedy where they advise nothing. Fields they leave out are off. t: NULL = no family. */
+static duet_sampling advised(const dt_hf_generation *g, const dt_tmpl *t) {
     duet_sampling s = duet_sampling_defaults();
+    if (!g->found && t) {
+        dt_tmpl_advice(t, &s.temperature, &s.top_p, &s.top_k);
+    }
     if (!g->found || g->do_sample != 1) {
         return s;
     }
@@ -61,6 +66,19 @@ duet_status duet_backend_open(const char *path, const duet_backend_options *opt,
         goto done;
     }
     b->tok = l->tok;
+    dt_tmpl tmpl;
+    const char *named = opt ? opt->chat_template : NULL;
+    st = dt_tmpl_detect(l->tok, named, &tmpl, err);
+    const bool known = !st;
+    if (st && named) {
+        st = dt_fail_in(err, st, "%s", path);
+        goto done;
+    }
+    b->chat_template = dt_strdup(named);
+    if (named && !b->chat_template) {
+        st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
+        goto done;
+    }
     duet_model_options how = opt ? opt->model : (duet_model_options){0};
     if (opt && how.n_threads == 0) how.n_threads = opt->engine.n_threads;
     if (how.ctx == 0) how.ctx = opt && opt->engine.ctx > 0 ? (size_t)opt->engine.ctx : USUAL_CTX;
@@ -80,7 +98,7 @@ duet_status duet_backend_open(const char *path, const duet_backend_options *opt,
     for (int i = 0; m->gen.n_eos <= 0 && i < m->cfg.n_eos; i++) {
         dt_backend_add_eos(b, m->cfg.eos_ids[i]);
     }
-    b->sampling = advised(&m->gen);
+    b->sampling = advised(&m->gen, known ? &tmpl : NULL);
     st = dt_sampling_check(&b->sampling, err);
     if (st) {
         st = dt_fail_in(err, st, "%s: advised sampling", path);

@@ -1,6 +1,7 @@
 /* A backend that plays a script, so that everything above the waist is tested without a model. It follows the
  * rules of the engine: budgets, end and stop ids, callbacks, cancelling, usage; every log-prob is 0. */
 #include "backend/interface.h"
+#include "text/template.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,12 @@ duet_status duet_backend_scripted(const duet_tokenizer *tok,
                              .ctx = INT32_MAX,
                              .generate = script_generate,
                              .close = script_close};
+    dt_tmpl tmpl;
+    if (dt_tmpl_detect(tok, NULL, &tmpl, NULL) == DUET_OK) {
+        for (size_t i = 0; i < tmpl.n_ends; i++) {
+            dt_backend_add_eos(&s->base, tmpl.ends[i]);
+        }
+    }
     dt_backend_add_eos(&s->base, duet_tokenizer_id(tok, "<|im_end|>"));
     dt_backend_add_eos(&s->base, duet_tokenizer_id(tok, "<|endoftext|>"));
     *out = &s->base;

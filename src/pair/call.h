@@ -12,7 +12,7 @@ typedef struct dt_side {
     duet_backend *b; /* borrowed; NULL = not there */
     const duet_tokenizer *tok;
     dt_tmpl tmpl;
-    int32_t eos[DT_BACKEND_MAX_EOS]; /* the backend's, and what ends a turn in its template */
+    int32_t eos[DT_BACKEND_MAX_EOS + 1]; /* the backend's, and what ends a turn in its template */
     size_t n_eos;
     double price, price_in;
 } dt_side;
@@ -57,9 +57,15 @@ typedef struct dt_pair_call {
 
 /* ---- turn.c ---- */
 
-/* The question, with the instruction, as a user turn and the generation prompt. */
-duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out,
-                             duet_err *err);
+/* A request's conversation as both models see it: earlier turns, then the question; the instruction behind each user's
+ * words. Ends with dt_turns_clear. */
+typedef struct dt_turns {
+    duet_message *v;
+    char **owned; /* [n]: texts with the instruction; NULL = the caller's */
+    size_t n;
+} dt_turns;
+duet_status dt_turns_make(const duet_pair *p, const duet_pair_request *r, dt_turns *out, duet_err *err);
+void dt_turns_clear(dt_turns *t);
 /* Asks one model for all turns that want it; the others are left alone. */
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
                         const volatile int *cancel, duet_err *err);

@@ -23,10 +23,12 @@ typedef struct dt_frame_limit {
     size_t prompt_max; /* tokens of a prompt; 0 = no other limit */
 } dt_frame_limit;
 
-/* Appends the thought to a question's prompt. The question stays whole; of the signal as much as fits is kept, the part
- * `keep` says: signal[*from .. *from + *kept). DUET_E_RANGE: the question alone is too long for the context. */
-duet_status dt_frame_think(const dt_tmpl *t, const duet_tokenizer *tok, const int32_t *signal, size_t n, duet_keep keep,
-                           const dt_frame_limit *limit, duet_ids *prompt, size_t *from, size_t *kept, duet_err *err);
+/* Appends m's prompt: the turns (the last one is the question) with the signal as a finished thought, or as an
+ * instruction where the family has no think tags. The turns stay whole; of the signal as much as fits is kept, the part
+ * `keep` says: signal[*from .. *from + *kept). DUET_E_RANGE: the turns alone are too long for the context. */
+duet_status dt_frame_prompt(const dt_tmpl *t, const duet_tokenizer *tok, const duet_message *turns, size_t n_turns,
+                            const int32_t *signal, size_t n, duet_keep keep, const dt_frame_limit *limit,
+                            duet_ids *prompt, size_t *from, size_t *kept, duet_err *err);
 
 /* Compat: the reference's framing without turn tokens, cut on the left. [duet-algorithm section 2, "Ref"] */
 duet_status dt_frame_raw(const duet_tokenizer *tok, const char *question, size_t n_question, const char *instruction,

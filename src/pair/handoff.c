@@ -26,14 +26,19 @@ static duet_status translate(const duet_pair *p, dt_pair_call *c, duet_err *err)
     return st;
 }
 
-/* prompt: the question's tokens; the signal follows, as much of it as fits. */
+/* The conversation with the signal, as much of it as fits. */
 static duet_status frame(const duet_pair *p, dt_pair_call *c, duet_ids *prompt, duet_err *err) {
     duet_pair_request *r = c->r;
     dt_frame_limit limit = {.ctx = duet_backend_ctx(p->m.b), .answer = r->answer_budget};
     size_t from = 0, kept = 0;
+    dt_turns turns;
 
-    duet_status st = dt_frame_think(&p->m.tmpl, p->m.tok, r->signal_ids, r->n_signal_ids, p->keep, &limit, prompt, &from,
-                                    &kept, err);
+    duet_status st = dt_turns_make(p, r, &turns, err);
+    if (!st) {
+        st = dt_frame_prompt(&p->m.tmpl, p->m.tok, turns.v, turns.n, r->signal_ids, r->n_signal_ids, p->keep, &limit,
+                             prompt, &from, &kept, err);
+    }
+    dt_turns_clear(&turns);
     if (st) {
         return st;
     }
@@ -49,6 +54,9 @@ static duet_status frame_raw(const duet_pair *p, dt_pair_call *c, duet_ids *prom
     duet_text whole = {0};
     duet_ids ids = {0};
 
+    if (r->n_history > 0) {
+        return dt_fail(err, DUET_E_USAGE, "the raw hand-off takes one question, not a conversation");
+    }
     duet_status st = duet_tokenizer_decode(given ? p->m.tok : p->M.tok, given ? r->signal : c->M.gen.ids,
                                            given ? r->n_signal : c->M.gen.n, true, &whole, err);
     if (st) {
@@ -82,9 +90,6 @@ duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     c->m.sampling = r->m;
     bool raw = p->handoff_raw && r->mode == DUET_MODE_DUET; /* the reference's baseline uses the template */
     duet_status st = translate(p, c, err);
-    if (!st) {
-        st = dt_turn_question(p, &p->m, r, &c->m.prompt, err);
-    }
     if (!st) {
         st = raw ? frame_raw(p, c, &c->m.prompt, err) : frame(p, c, &c->m.prompt, err);
     }

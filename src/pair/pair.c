@@ -40,6 +40,15 @@ duet_pair_options duet_pair_defaults(void) {
     return (duet_pair_options){.price_M = -1, .price_m = -1, .price_M_in = -1, .price_m_in = -1};
 }
 
+static bool has_id(const int32_t *ids, size_t n, int32_t id) {
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static duet_status open_side(dt_side *s, const char *name, duet_backend *b, double price, double price_in,
                              duet_err *err) {
     *s = (dt_side){.b = b, .price = price, .price_in = price_in};
@@ -47,17 +56,13 @@ static duet_status open_side(dt_side *s, const char *name, duet_backend *b, doub
         return DUET_OK;
     }
     s->tok = duet_backend_tokenizer(b);
-    duet_status st = dt_tmpl_detect(s->tok, &s->tmpl, err);
+    duet_status st = dt_tmpl_detect(s->tok, duet_backend_template(b), &s->tmpl, err);
     if (st) {
         return dt_fail_in(err, st, "%s (%s)", name, duet_backend_name(b));
     }
     const int32_t *eos = dt_backend_eos(b, &s->n_eos);
     memcpy(s->eos, eos, s->n_eos * sizeof *eos);
-    bool has_end = false;
-    for (size_t i = 0; i < s->n_eos; i++) {
-        has_end = has_end || eos[i] == dt_tmpl_end(&s->tmpl);
-    }
-    if (!has_end) { /* a base model's config may name only its end of text */
+    if (!has_id(s->eos, s->n_eos, dt_tmpl_end(&s->tmpl))) { /* a base model's config may name only its end of text */
         s->eos[s->n_eos++] = dt_tmpl_end(&s->tmpl);
     }
     return DUET_OK;
@@ -107,6 +112,45 @@ const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p) {
 
 bool duet_pair_shares_tokens(const duet_pair *p) {
     return p->shares_tokens;
+}
+
+static bool same_ends(const dt_side *a, const dt_side *b) {
+    for (size_t i = 0; i < a->n_eos; i++) {
+        if (!has_id(b->eos, b->n_eos, a->eos[i])) {
+            return false;
+        }
+    }
+    return a->n_eos == b->n_eos;
+}
+
+duet_pair_terms duet_pair_describe(const duet_pair *p) {
+    bool both = p->M.b && p->m.b;
+    return (duet_pair_terms){.M_template = p->M.b ? dt_tmpl_name(&p->M.tmpl) : NULL,
+                             .m_template = p->m.b ? dt_tmpl_name(&p->m.tmpl) : NULL,
+                             .same_tokens = p->shares_tokens,
+                             .same_ends = both && p->shares_tokens && same_ends(&p->M, &p->m),
+                             .M_thinks = p->M.b && dt_tmpl_thinks(&p->M.tmpl),
+                             .layout = !p->m.b                      ? "none"
+                                       : p->handoff_raw             ? "raw"
+                                       : dt_tmpl_thinks(&p->m.tmpl) ? "thought"
+                                                                    : "instruct"};
+}
+
+char *duet_pair_terms_line(const duet_pair *p) {
+    duet_pair_terms t = duet_pair_describe(p);
+    dt_buf b = {0};
+    if (t.M_template) {
+        dt_buf_addf(&b, "M speaks %s (%s)", t.M_template, t.M_thinks ? "its thought is the signal" : "all it says is the signal");
+    }
+    if (t.m_template) {
+        dt_buf_addf(&b, "%sm speaks %s", b.len ? ", " : "", t.m_template);
+    }
+    if (t.M_template && t.m_template) {
+        dt_buf_addf(&b, " (reads it as %s); %s", !strcmp(t.layout, "thought") ? "its own thought" : !strcmp(t.layout, "raw") ? "raw text" : "an instruction",
+                    t.same_tokens ? "one tokenizer: the signal goes over as token ids" : "two tokenizers: the signal goes over as text");
+        dt_buf_adds(&b, t.same_tokens && !t.same_ends ? "; their end tokens differ" : "");
+    }
+    return b.failed ? (dt_buf_clear(&b), NULL) : dt_buf_take(&b);
 }
 
 /* ---- the call ---- */

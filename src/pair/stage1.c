@@ -1,4 +1,5 @@
-/* Stage 1: M writes the signal. M itself opens the thought, and the closing tag, counted, is its last token; in
+/* Stage 1: M writes the signal. The closing tag, counted, is its last token (the opening one M writes itself, or its
+ * prompt ends with it; without think tags all that M says until its end is the signal); in
  * mode M the same generation goes on to M's own answer. Tags are read as token ids, here and nowhere else. */
 #include "pair/call.h"
 
@@ -26,13 +27,19 @@ duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err
     if (!c->M.ask) {
         return DUET_OK;
     }
-    duet_status st = dt_turn_question(p, &p->M, r, &c->M.prompt, err);
-    return st ? st : dt_stream_init(&c->M.stream, r, &p->M, 0, err);
+    dt_turns turns;
+    duet_status st = dt_turns_make(p, r, &turns, err);
+    if (!st) {
+        st = dt_tmpl_prompt(&p->M.tmpl, p->M.tok, turns.v, turns.n, false, &c->M.prompt, err);
+    }
+    dt_turns_clear(&turns);
+    /* A model without think tags that answers end to end has no signal to show. */
+    return st ? st : dt_stream_init(&c->M.stream, r, &p->M, whole && !dt_tmpl_thinks(&p->M.tmpl), err);
 }
 
 static bool has_close(const dt_side *side, const int32_t *ids, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (ids[i] == side->tmpl.think_close) {
+        if (dt_tmpl_thinks(&side->tmpl) && ids[i] == side->tmpl.think_close) {
             return true;
         }
     }

@@ -1,19 +1,46 @@
-/* One model's turn: the question as a prompt, all turns of a stage as one backend call. */
+/* One model's turn: the conversation it is asked, all turns of a stage as one backend call. */
 #include "pair/call.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-duet_status dt_turn_question(const duet_pair *p, const dt_side *side, const duet_pair_request *r, duet_ids *out,
-                             duet_err *err) {
+static duet_status add_instruction(const duet_pair *p, duet_message *m, char **owned, duet_err *err) {
     dt_buf text = {0};
-    dt_buf_add(&text, r->question, r->n_question);
-    dt_buf_adds(&text, p->instruction ? p->instruction : "");
-    duet_status st = text.failed
-                         ? dt_fail(err, DUET_E_NOMEM, "pair: no memory for a question of %zu bytes", r->n_question)
-                         : dt_tmpl_user(&side->tmpl, side->tok, text.data ? text.data : "", text.len, out, err);
-    dt_buf_clear(&text);
+    dt_buf_add(&text, m->text, m->n);
+    dt_buf_adds(&text, p->instruction);
+    if (text.failed) {
+        return dt_fail(err, DUET_E_NOMEM, "pair: no memory for a question of %zu bytes", m->n);
+    }
+    m->n = text.len;
+    m->text = *owned = dt_buf_take(&text);
+    return DUET_OK;
+}
+
+duet_status dt_turns_make(const duet_pair *p, const duet_pair_request *r, dt_turns *out, duet_err *err) {
+    duet_status st = DUET_OK;
+    *out = (dt_turns){.n = r->n_history + 1};
+    out->v = dt_calloc(out->n, sizeof *out->v);
+    out->owned = dt_calloc(out->n, sizeof *out->owned);
+    if (!out->v || !out->owned) {
+        st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for %zu turns", out->n);
+    }
+    for (size_t i = 0; i < out->n && !st; i++) {
+        bool last = i == r->n_history;
+        out->v[i] = last ? (duet_message){"user", r->question ? r->question : "", r->n_question} : r->history[i];
+        if (p->instruction && !strcmp(out->v[i].role, "user")) {
+            st = add_instruction(p, &out->v[i], &out->owned[i], err);
+        }
+    }
     return st;
+}
+
+void dt_turns_clear(dt_turns *t) {
+    for (size_t i = 0; t->owned && i < t->n; i++) {
+        free(t->owned[i]);
+    }
+    free(t->owned);
+    free(t->v);
+    *t = (dt_turns){0};
 }
 
 static int on_token(void *user, int sample, int32_t id, float logprob) {
@@ -49,7 +76,7 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
                                              .sampling = t->sampling,
                                              .key = t->key,
                                              .stop_ids = &side->tmpl.think_close,
-                                             .n_stop = t->stop_at_close,
+                                             .n_stop = t->stop_at_close && dt_tmpl_thinks(&side->tmpl),
                                              .eos_ids = side->eos,
                                              .n_eos = side->n_eos,
                                              .on_token = streams ? on_token : NULL,

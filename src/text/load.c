@@ -590,6 +590,22 @@ done:
     return st;
 }
 
+/* A folder may hold its chat template in a file of its own, which then counts. */
+static duet_status read_jinja(duet_tokenizer *t, const char *dir, duet_err *err) {
+    char *path = dt_path_join(dir, "chat_template.jinja");
+    if (!path)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", dir);
+    duet_status st = dt_path_exists(path) ? dt_file_read(path, MAX_FILE, &t->jinja, err) : DUET_OK;
+    if (!st && t->jinja.data) {
+        free(t->chat_template);
+        t->chat_template = dt_strdup(t->jinja.data);
+        if (!t->chat_template)
+            st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to read it", path);
+    }
+    free(path);
+    return st;
+}
+
 duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err *err) {
     duet_status st = DUET_OK;
     char *file = NULL, *config_file = NULL;
@@ -612,6 +628,12 @@ duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err
     if (st)
         goto done;
     st = dt_tokenizer_parse(file, json.data ? json.data : "", json.len, config.data, config.len, out, err);
+    if (!st && config_file)
+        st = read_jinja(*out, path, err);
+    if (st) {
+        duet_tokenizer_close(*out);
+        *out = NULL;
+    }
 done:
     free(file);
     free(config_file);
@@ -638,5 +660,6 @@ void duet_tokenizer_close(duet_tokenizer *t) {
     free(t->chat_template);
     dt_buf_clear(&t->json);
     dt_buf_clear(&t->config);
+    dt_buf_clear(&t->jinja);
     free(t);
 }

@@ -223,8 +223,8 @@ struct duet_tokenizer {
     size_t n_added;
     dt_trie raw, normal; /* added tokens found before and after normalization */
     duet_ids prefix, suffix;
-    char *chat_template; /* of tokenizer_config.json; NULL = none */
-    dt_buf json, config; /* the files as they were; config.data NULL = none */
+    char *chat_template; /* of chat_template.jinja, or else of tokenizer_config.json; NULL = none */
+    dt_buf json, config, jinja; /* the files as they were; data NULL = not there */
 };
 
 /* From memory: what duet_tokenizer_open does once the files are read. `name` is for error sentences; `config` may

@@ -124,7 +124,8 @@ duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_e
         const dt_buf *b;
     } files[] = {
         {"tokenizer.json",        &t->json  },
-        {"tokenizer_config.json", &t->config}
+        {"tokenizer_config.json", &t->config},
+        {"chat_template.jinja",   &t->jinja },
     };
     duet_status st = dt_mkdirs(dir, err);
     for (size_t i = 0; !st && i < DT_COUNT(files); i++) {

@@ -136,7 +136,7 @@ duet_status dt_source_example(dt_source *s, uint64_t index, duet_example *out, d
 duet_status dt_words_open(dt_words *w, const char *path, duet_err *err) {
     *w = (dt_words){0};
     duet_status st = duet_tokenizer_open(path, &w->tok, err);
-    return st ? st : dt_tmpl_detect(w->tok, &w->tmpl, err);
+    return st ? st : dt_tmpl_detect(w->tok, NULL, &w->tmpl, err);
 }
 
 duet_status dt_words_new(dt_words *w, const char *name, duet_err *err) {
@@ -145,7 +145,7 @@ duet_status dt_words_new(dt_words *w, const char *name, duet_err *err) {
     *w = (dt_words){0};
     duet_status st = duet_task_vocab_get(name, &v, err);
     if (!st) st = duet_tokenizer_build(v.pattern, v.merged, v.cut, v.n, v.alphabet, &w->tok, err);
-    return st ? st : dt_tmpl_detect(w->tok, &w->tmpl, err);
+    return st ? st : dt_tmpl_detect(w->tok, NULL, &w->tmpl, err);
 }
 
 void dt_words_close(dt_words *w) {
@@ -168,11 +168,16 @@ bool dt_ids_append(duet_ids *a, const int32_t *v, size_t n) {
     return true;
 }
 
+duet_status dt_words_question(const char *question, const char *instruction, dt_buf *out, duet_err *err) {
+    dt_buf_adds(out, question);
+    dt_buf_adds(out, instruction ? instruction : "");
+    return out->failed ? dt_fail(err, DUET_E_NOMEM, "no memory for a prompt") : DUET_OK;
+}
+
 duet_status dt_words_prompt(const dt_words *w, const char *question, const char *instruction, duet_ids *out, duet_err *err) {
     dt_buf b = {0};
-    dt_buf_adds(&b, question);
-    dt_buf_adds(&b, instruction ? instruction : "");
-    duet_status st = b.failed ? dt_fail(err, DUET_E_NOMEM, "no memory for a prompt") : dt_tmpl_user(&w->tmpl, w->tok, b.data ? b.data : "", b.len, out, err);
+    duet_status st = dt_words_question(question, instruction, &b, err);
+    if (!st) st = dt_tmpl_user(&w->tmpl, w->tok, b.data ? b.data : "", b.len, out, err);
     dt_buf_clear(&b);
     return st;
 }

@@ -38,6 +38,8 @@ duet_status dt_words_open(dt_words *w, const char *path, duet_err *err);
 duet_status dt_words_new(dt_words *w, const char *name, duet_err *err);
 void dt_words_close(dt_words *w);
 
+/* question + instruction as they stand in a user's turn; owned (dt_buf_clear). */
+duet_status dt_words_question(const char *question, const char *instruction, dt_buf *out, duet_err *err);
 /* user turn of question + instruction with the generation prompt. */
 duet_status dt_words_prompt(const dt_words *w, const char *question, const char *instruction, duet_ids *out, duet_err *err);
 /* Appends text as plain tokens. */

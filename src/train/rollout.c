@@ -194,7 +194,7 @@ static duet_status stage1(const dt_rollout_spec *s, dt_rollout *o, duet_err *err
 
     for (size_t q = 0; q < o->n_questions && !st; q++)
         st = dt_words_prompt(s->M.words, o->example[q].question, s->r->data.instruction, &prompt[q], err);
-    if (!st) st = ask(s, &s->M, SEED_M, s->key, prompt, o->n_questions, &tmpl->think_close, stop ? 1 : 0, o->M, err);
+    if (!st) st = ask(s, &s->M, SEED_M, s->key, prompt, o->n_questions, &tmpl->think_close, stop && dt_tmpl_thinks(tmpl) ? 1 : 0, o->M, err);
     for (size_t i = 0; i < dt_rollout_n_signals(o) && !st; i++) {
         st = read_signal(s, &o->M[i], err);
         if (!st && !s->use_m) st = read_own_answer(s, &o->M[i], err);
@@ -238,9 +238,13 @@ static duet_status guided_prompt(const dt_rollout_spec *s, const dt_player *m, c
     size_t n = sig ? sig->n_signal : 0, from = 0, kept = 0;
     *cut = false;
     if (sig && s->r->handoff == DT_LAYOUT_RAW) return raw_prompt(s, m, question, sig, &limit, out, cut, err);
-    duet_status st = dt_words_prompt(m->words, question, s->r->data.instruction, out, err);
+    dt_buf q = {0};
+    duet_status st = dt_words_question(question, s->r->data.instruction, &q, err);
+    const duet_message turn = {"user", q.data ? q.data : "", q.len};
     if (!st)
-        st = dt_frame_think(&m->words->tmpl, m->words->tok, sig ? sig->signal : NULL, n, (duet_keep)s->r->signal.keep, &limit, out, &from, &kept, err);
+        st = dt_frame_prompt(&m->words->tmpl, m->words->tok, &turn, 1, sig ? sig->signal : NULL, n, (duet_keep)s->r->signal.keep, &limit, out, &from,
+                             &kept, err);
+    dt_buf_clear(&q);
     if (st || kept == n) return st;
     memmove(sig->signal, sig->signal + from, kept * sizeof *sig->signal);
     sig->n_signal = kept;

@@ -3,6 +3,7 @@
  * Sequences are laid end to end (no padding). Step s of a run uses the examples cursor .. of its stage's source, where
  * cursor counts the examples of all steps before: the checkpoint needs the counter and nothing else of the data. */
 #include "duet/train.h"
+#include "pair/frame.h"
 
 #include "train/rollout.h"
 #include "train/run.h"
@@ -49,28 +50,55 @@ static const char *chain_of(const dt_recipe *r, const duet_example *e) {
     return c ? c : "";
 }
 
+/* The prompt and what stands before the answer: the thought, whose opening tag the prompt may have written. A family
+ * without think tags: m's prompt holds the thoughts; M is asked and says them. */
+static duet_status add_thoughts(const dt_words *w, bool reads, const duet_message *turn, const duet_ids *chain, duet_ids *out, size_t *first,
+                                duet_err *err) {
+    dt_frame_limit limit = {.ctx = INT32_MAX};
+    duet_ids m = {0};
+    size_t begin = out->n, from = 0, kept = 0;
+    duet_status st = DUET_OK;
+    if (reads) {
+        st = dt_frame_prompt(&w->tmpl, w->tok, turn, 1, chain->v, chain->n, DUET_KEEP_TAIL, &limit, &m, &from, &kept, err);
+        if (!st && !dt_ids_append(out, m.v, m.n)) st = dt_fail(err, DUET_E_NOMEM, "no memory for an example");
+        *first = out->n - begin;
+        duet_ids_free(&m);
+        return st;
+    }
+    st = dt_tmpl_prompt(&w->tmpl, w->tok, turn, 1, false, out, err);
+    *first = out->n - begin;
+    if (st) return st;
+    if (!dt_tmpl_thinks(&w->tmpl)) {
+        if (!dt_ids_append(out, chain->v, chain->n)) return dt_fail(err, DUET_E_NOMEM, "no memory for an example");
+        return chain->n ? dt_words_add(w, "\n\n", out, err) : DUET_OK;
+    }
+    out->n = begin;
+    st = dt_tmpl_prompt(&w->tmpl, w->tok, turn, 1, true, out, err);
+    return st ? st : dt_tmpl_think(&w->tmpl, w->tok, chain->v, chain->n, out, err);
+}
+
 /* Appends prompt, thoughts, answer and end token of one example; *first: where learning begins. */
 static duet_status add_tokens(sft *t, const duet_example *e, const dt_sample *written, bool empty, size_t *first, duet_err *err) {
     const dt_words *w = &t->side.words;
     duet_ids chain = {0};
-    size_t begin = t->ids.n;
+    dt_buf q = {0};
     int32_t end = dt_tmpl_end(&w->tmpl);
 
-    duet_status st = dt_words_prompt(w, e->question, t->r->data.instruction, &t->ids, err);
+    duet_status st = dt_words_question(e->question, t->r->data.instruction, &q, err);
     if (st) goto done;
-    *first = t->ids.n - begin;
     if (written && !empty)
         st = dt_ids_append(&chain, written->signal, written->n_signal) ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "no memory for a signal");
     else if (!empty)
         st = dt_words_add(w, chain_of(t->r, e), &chain, err);
     if (st) goto done;
-    st = dt_tmpl_think(&w->tmpl, w->tok, chain.v, chain.n, &t->ids, err);
+    const duet_message turn = {"user", q.data ? q.data : "", q.len};
+    st = add_thoughts(w, t->r->data.role == DT_ROLE_m, &turn, &chain, &t->ids, first, err);
     if (st) goto done;
-    if (t->r->data.role == DT_ROLE_m) *first = t->ids.n - begin;
     st = dt_words_add(w, e->answer, &t->ids, err);
     if (!st && !dt_ids_append(&t->ids, &end, 1)) st = dt_fail(err, DUET_E_NOMEM, "no memory for an example");
 done:
     duet_ids_free(&chain);
+    dt_buf_clear(&q);
     return st;
 }
 

@@ -46,7 +46,7 @@ static void probe(const duet_tokenizer *t, const char *text, size_t n) {
 static void probe_template(const duet_tokenizer *t, const char *q, size_t n) {
     dt_tmpl m;
     duet_ids ids = {0}, turn = {0};
-    if (dt_tmpl_detect(t, &m, NULL))
+    if (dt_tmpl_detect(t, "chatml-think", &m, NULL))
         return;
     if (!duet_tokenizer_encode(t, q, n, 0, &ids, NULL)) { /* the text as a sample, its signal back into a prompt */
         const dt_signal_span s = dt_tmpl_signal(&m, t, ids.v, ids.n);
