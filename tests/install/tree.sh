@@ -43,13 +43,20 @@ own=(-std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$root/examples/ans
 "$cc" "${own[@]}" $(pc --static --cflags --libs | sed 's/-lduet\b/-l:libduet.a/') -o "$tmp/answer-archive" ||
     fail "answer.c does not link with libduet.a"
 kinds=(shared archive)
-if [ "${#flags[@]}" -eq 0 ]; then # the sanitizers' own libraries are shared only
-    "$cc" -static "${own[@]}" $(pc --static --cflags --libs) -o "$tmp/answer-static" || fail "answer.c does not link with -static"
-    kinds+=(static)
-fi
+# Every library that is here as an archive, from the archive. (No -static: Debian ships FLINT as a shared library only.)
+archives=()
+for word in $(pc --static --cflags --libs); do
+    name=${word#-l}
+    case $word in -lm | -lpthread | -lc) ;; -l*) [ "$("$cc" -print-file-name="lib$name.a")" = "lib$name.a" ] && [ "$name" != duet ] || word=-l:lib$name.a ;; esac
+    archives+=("$word")
+done
+[[ " ${archives[*]} " == *" -l:libduet.a "*" -l:libjansson.a "* ]] || fail "the archives were not found: ${archives[*]}"
+"$cc" "${own[@]}" "${archives[@]}" -o "$tmp/answer-static" || fail "answer.c does not link with archives: ${archives[*]}"
+kinds+=(static)
 needs() { LD_LIBRARY_PATH=$lib ldd "$1" > "$tmp/needed" || fail "ldd $1 failed"; grep -q "$2" "$tmp/needed"; } # a file: grep -q would break ldd's pipe
 needs "$tmp/answer-shared" "libduet.so.0 => $lib" || fail "answer-shared does not use the installed library: $(cat "$tmp/needed")"
 ! needs "$tmp/answer-archive" libduet || fail "answer-archive still wants libduet.so"
+! needs "$tmp/answer-static" 'libduet\|libjansson\|libpcre2\|libcyaml' || fail "answer-static still wants $(cat "$tmp/needed")"
 
 cd "$tmp"
 for who in M m; do
