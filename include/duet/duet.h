@@ -6,6 +6,7 @@
 #include "duet/convert.h"
 #include "duet/engine.h"
 #include "duet/eval.h"
+#include "duet/grade.h"
 #include "duet/model.h"
 #include "duet/pair.h"
 #include "duet/status.h"

@@ -59,10 +59,13 @@ void duet_dataset_close(duet_dataset *d);
 size_t duet_dataset_size(const duet_dataset *d);
 const duet_example *duet_dataset_get(const duet_dataset *d, size_t i); /* borrowed */
 
-typedef enum duet_grader { DUET_GRADE_EXACT, DUET_GRADE_HENDRYCKS, DUET_GRADE_GPQA_FIRST } duet_grader;
-bool duet_grader_parse(const char *name, duet_grader *out); /* "exact" "hendrycks" "gpqa-first" */
-/* 1 = right, 0 = wrong. `response` is a whole answer text (n bytes). EXACT: the trimmed response, or its last
- * \boxed{}, equals the truth after trimming. HENDRYCKS: duet-algorithm section 6. */
+typedef enum duet_grader { DUET_GRADE_EXACT, DUET_GRADE_HENDRYCKS, DUET_GRADE_GPQA_FIRST, DUET_GRADE_PLAIN } duet_grader;
+bool duet_grader_parse(const char *name, duet_grader *out); /* "exact" "hendrycks" "gpqa-first" "plain" */
+/* The grader for questions of a family: their answers are single tokens, so EXACT becomes PLAIN. */
+duet_grader duet_grader_for_family(duet_grader g);
+/* 1 = right, 0 = wrong. `response` is a whole answer text (n bytes). EXACT: duet_verify() of <duet/grade.h>. PLAIN: the
+ * trimmed response, or its last \boxed{}, is the truth, character by character: what generated families use in place of
+ * EXACT. HENDRYCKS, GPQA_FIRST: duet-algorithm section 6. From any thread. */
 int duet_grade(duet_grader g, const char *response, size_t n, const char *truth);
 
 #ifdef __cplusplus

@@ -1,15 +1,14 @@
-/* Is a response right? Exact comparison of the trimmed answer, and the reference's two graders for its compat mode
- * (duet-algorithm section 6; the string normalisation is that of the MATH benchmark, Hendrycks et al. 2021). */
+/* Is a response right? The graders that evaluation and training choose from. */
 #include "base/base.h"
+#include "duet/grade.h"
 #include "duet/task.h"
+#include "task/hendrycks.h"
+#include "task/span.h"
 
-#include <ctype.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 bool duet_grader_parse(const char *name, duet_grader *out) {
-    static const char *const names[] = {"exact", "hendrycks", "gpqa-first"};
+    static const char *const names[] = {"exact", "hendrycks", "gpqa-first", "plain"};
     for (size_t i = 0; i < DT_COUNT(names); i++)
         if (!strcmp(names[i], name)) {
             *out = (duet_grader)i;
@@ -18,259 +17,45 @@ bool duet_grader_parse(const char *name, duet_grader *out) {
     return false;
 }
 
-typedef struct span {
-    const char *p;
-    size_t n;
-} span;
+duet_grader duet_grader_for_family(duet_grader g) { return g == DUET_GRADE_EXACT ? DUET_GRADE_PLAIN : g; }
 
-static span trim(span s) {
-    while (s.n && isspace((unsigned char)*s.p))
-        s.p++, s.n--;
-    while (s.n && isspace((unsigned char)s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
-
-static bool starts(span s, size_t at, const char *what) {
-    size_t n = strlen(what);
-    return at <= s.n && s.n - at >= n && !memcmp(s.p + at, what, n);
-}
-
-/* Last place of `what`, or SIZE_MAX. */
-static size_t find_last(span s, const char *what) {
-    for (size_t i = s.n + 1; i-- > 0;)
-        if (starts(s, i, what)) return i;
-    return SIZE_MAX;
-}
-
-static size_t find_first(span s, size_t from, const char *what) {
-    for (size_t i = from; i <= s.n; i++)
-        if (starts(s, i, what)) return i;
-    return SIZE_MAX;
-}
-
-/* From the first '{' at or after `at` to its partner: the span between them; false if there is none. */
-static bool braces(span s, size_t at, span *in, size_t *end) {
-    int depth = 0;
-    size_t open = SIZE_MAX;
-    for (size_t i = at; i < s.n; i++) {
-        if (s.p[i] == '{' && depth++ == 0) open = i;
-        if (s.p[i] == '}' && depth && --depth == 0) {
-            *in = (span){s.p + open + 1, i - open - 1};
-            *end = i + 1;
-            return true;
-        }
-    }
-    return false;
-}
-
-static int grade_exact(span response, span truth) {
-    span in = trim(response);
-    size_t box = find_last(in, "\\boxed{"), end = 0;
-    if (box != SIZE_MAX && !braces(in, box, &in, &end)) return 0; /* an unclosed last box is no answer */
-    in = trim(in);
-    truth = trim(truth);
-    return in.n == truth.n && !memcmp(in.p, truth.p, in.n);
-}
-
-/* ---- Hendrycks ---- */
-
-/* Replaces every `from` by `to`. */
-static void replace(dt_buf *b, const char *from, const char *to) {
-    dt_buf out = {0};
-    span s = {b->data, b->len};
-    for (size_t i = 0; i < s.n;) {
-        if (starts(s, i, from)) {
-            dt_buf_adds(&out, to);
-            i += strlen(from);
-        } else {
-            dt_buf_add(&out, s.p + i, 1);
-            i++;
-        }
-    }
-    dt_buf_add(&out, "", 0);
-    bool failed = b->failed || out.failed;
-    dt_buf_clear(b);
-    *b = out;
-    b->failed = failed;
-}
-
-/* \sqrt3 -> \sqrt{3}; the text after each \sqrt must not be empty, else the normalisation fails. */
-static bool fix_sqrt(dt_buf *b) {
-    dt_buf out = {0};
-    span s = {b->data, b->len};
-    bool ok = true;
-    for (size_t i = 0; i < s.n;) {
-        if (!starts(s, i, "\\sqrt")) {
-            dt_buf_add(&out, s.p + i++, 1);
-            continue;
-        }
-        i += 5;
-        dt_buf_adds(&out, "\\sqrt");
-        if (i >= s.n || starts(s, i, "\\sqrt")) {
-            ok = false;
-            break;
-        }
-        if (s.p[i] == '{') continue;
-        dt_buf_addf(&out, "{%c}", s.p[i++]);
-    }
-    dt_buf_add(&out, "", 0);
-    if (ok) {
-        dt_buf_clear(b);
-        *b = out;
-    } else {
-        dt_buf_clear(&out);
-    }
-    return ok;
-}
-
-/* \frac12 -> \frac{1}{2}, \frac1{72} -> \frac{1}{72}; too short a piece leaves the whole string as it is. */
-static void fix_fracs(dt_buf *b) {
-    dt_buf out = {0};
-    span s = {b->data, b->len};
-    size_t i = find_first(s, 0, "\\frac");
-    if (i == SIZE_MAX) return;
-    dt_buf_add(&out, s.p, i);
-    while (i < s.n) {
-        size_t next = find_first(s, i + 5, "\\frac");
-        span piece = {s.p + i + 5, (next == SIZE_MAX ? s.n : next) - i - 5};
-        dt_buf_adds(&out, "\\frac");
-        if (piece.n && piece.p[0] == '{') {
-            dt_buf_add(&out, piece.p, piece.n);
-        } else {
-            if (piece.n < 2) {
-                dt_buf_clear(&out);
-                return;
-            }
-            if (piece.p[1] == '{')
-                dt_buf_addf(&out, "{%c}", piece.p[0]);
-            else
-                dt_buf_addf(&out, "{%c}{%c}", piece.p[0], piece.p[1]);
-            size_t used = piece.p[1] == '{' ? 1 : 2;
-            dt_buf_add(&out, piece.p + used, piece.n - used);
-        }
-        i = next == SIZE_MAX ? s.n : next;
-    }
-    dt_buf_clear(b);
-    *b = out;
-}
-
-static bool whole_number(span s, long long *v) {
-    char text[24], *end = NULL;
-    if (!s.n || s.n > 18) return false;
-    memcpy(text, s.p, s.n);
-    text[s.n] = 0;
-    *v = strtoll(text, &end, 10);
-    char again[32];
-    snprintf(again, sizeof again, "%lld", *v);
-    return !*end && !strcmp(again, text);
-}
-
-/* a/b of two plain integers -> \frac{a}{b} */
-static void fix_slash(dt_buf *b) {
-    span s = {b->data, b->len};
-    const char *slash = memchr(s.p, '/', s.n);
-    long long x = 0, y = 0;
-    if (!slash || memchr(slash + 1, '/', s.n - (size_t)(slash - s.p) - 1)) return;
-    if (!whole_number((span){s.p, (size_t)(slash - s.p)}, &x) || !whole_number((span){slash + 1, s.n - (size_t)(slash - s.p) - 1}, &y)) return;
-    dt_buf out = {0};
-    dt_buf_addf(&out, "\\frac{%lld}{%lld}", x, y);
-    dt_buf_clear(b);
-    *b = out;
-}
-
-static bool normalise(span in, dt_buf *b) {
-    static const struct {
-        const char *from, *to;
-    } steps[] = {{"\n", ""},        {"\\!", ""},         {"\\\\", "\\"},       {"tfrac", "frac"}, {"dfrac", "frac"},
-                 {"\\left", ""},    {"\\right", ""},     {"^{\\circ}", ""},    {"^\\circ", ""},   {"\\$", ""}};
-    dt_buf_add(b, in.p, in.n);
-    for (size_t i = 0; i < DT_COUNT(steps); i++)
-        replace(b, steps[i].from, steps[i].to);
-    span s = {b->data, b->len};
-    size_t unit = find_first(s, 0, "\\text{ ");
-    if (unit != SIZE_MAX) {
-        if (find_first(s, unit + 1, "\\text{ ") != SIZE_MAX) return false;
-        b->len = unit;
-        b->data[unit] = 0;
-    }
-    replace(b, "\\%", "");
-    replace(b, " .", " 0.");
-    replace(b, "{.", "{0.");
-    if (!b->len) return !b->failed;
-    if (b->data[0] == '.') {
-        dt_buf out = {0};
-        dt_buf_adds(&out, "0");
-        dt_buf_add(&out, b->data, b->len);
-        dt_buf_clear(b);
-        *b = out;
-    }
-    const char *eq = memchr(b->data, '=', b->len);
-    if (eq && !memchr(eq + 1, '=', b->len - (size_t)(eq - b->data) - 1) && eq - b->data <= 2) {
-        dt_buf out = {0};
-        dt_buf_adds(&out, eq + 1);
-        dt_buf_clear(b);
-        *b = out;
-    }
-    if (!fix_sqrt(b)) return false;
-    replace(b, " ", "");
-    fix_fracs(b);
-    if (b->len == 3 && !memcmp(b->data, "0.5", 3)) {
-        b->len = 0;
-        dt_buf_adds(b, "\\frac{1}{2}");
-    }
-    fix_slash(b);
-    return !b->failed;
-}
-
-static bool hendrycks_equal(span a, span b) {
-    dt_buf x = {0}, y = {0};
-    bool ok = normalise(a, &x), same;
-    ok = normalise(b, &y) && ok;
-    same = ok ? x.len == y.len && (!x.len || !memcmp(x.data, y.data, x.len)) : a.n == b.n && !memcmp(a.p, b.p, a.n);
-    dt_buf_clear(&x);
-    dt_buf_clear(&y);
-    return same;
-}
-
-/* The boxed candidate of a whole response; false = none. */
-static bool boxed(span s, span *out) {
-    size_t at = find_last(s, "\\boxed "), end = 0;
-    if (at != SIZE_MAX) {
-        at += strlen("\\boxed ");
-        const char *dollar = memchr(s.p + at, '$', s.n - at);
-        *out = (span){s.p + at, dollar ? (size_t)(dollar - s.p) - at : s.n - at};
-        return true;
-    }
-    at = find_last(s, "\\boxed");
-    span in;
-    if (at == SIZE_MAX) return false; /* the reference finds an \fbox too, and then fails to unwrap it */
-    if (!braces(s, at, &in, &end) || in.p != s.p + at + strlen("\\boxed{")) return false;
-    *out = in;
+/* The trimmed response, or what its last box holds; an unclosed last box is no answer. */
+static bool plain_answer(dt_span response, dt_span *in) {
+    size_t at = 0, end = 0;
+    *in = dt_span_trim(response);
+    if (dt_span_find(*in, 0, "\\boxed{") == SIZE_MAX) return true;
+    if (!dt_last_box(*in, in, &at, &end)) return false;
+    *in = dt_span_trim(*in);
     return true;
 }
 
-static int grade_gpqa_first(span s, const char *truth) {
-    for (size_t i = 0; i + 6 <= s.n; i++) {
-        if (strncasecmp(s.p + i, "answer", 6)) continue;
-        size_t k = i + 6;
-        while (k < s.n && isspace((unsigned char)s.p[k]))
-            k++;
-        if (k >= s.n || s.p[k++] != ':') continue;
-        while (k < s.n && isspace((unsigned char)s.p[k]))
-            k++;
-        if (k < s.n && s.p[k] == '$') k++;
-        if (k < s.n && strchr("ABCDabcd", s.p[k])) return truth[0] == s.p[k] && !truth[1];
-    }
-    return 0;
+static int grade_exact(dt_span response, dt_span truth) {
+    dt_span in;
+    duet_verdict v = {0};
+    if (!plain_answer(response, &in)) return 0;
+    if (dt_span_is(in, dt_span_trim(truth))) return 1; /* most right answers end here */
+    if (duet_verify(truth.p, truth.n, response.p, response.n, NULL, &v, NULL)) return 0;
+    int equal = v.equal;
+    duet_verdict_clear(&v);
+    return equal;
+}
+
+static int grade_gpqa_first(dt_span response, dt_span truth) {
+    char *letter = NULL;
+    int same = 0;
+    if (duet_extract(DUET_STYLE_GPQA_FIRST, false, response.p, response.n, &letter, NULL) || !letter) return 0;
+    same = dt_span_is(dt_span_of(letter), truth);
+    free(letter);
+    return same;
 }
 
 int duet_grade(duet_grader g, const char *response, size_t n, const char *truth) {
-    span s = {response, n}, t = {truth, strlen(truth)}, in;
+    dt_span s = {response, n}, t = dt_span_of(truth), in;
     switch (g) {
     case DUET_GRADE_EXACT: return grade_exact(s, t);
-    case DUET_GRADE_HENDRYCKS: return boxed(s, &in) && hendrycks_equal(in, t);
-    case DUET_GRADE_GPQA_FIRST: return grade_gpqa_first(s, truth);
+    case DUET_GRADE_PLAIN: return plain_answer(s, &in) && dt_span_is(in, dt_span_trim(t));
+    case DUET_GRADE_HENDRYCKS: return dt_hendrycks_box(s, &in) && dt_hendrycks_equal(in, t);
+    case DUET_GRADE_GPQA_FIRST: return grade_gpqa_first(s, t);
     }
     return 0;
 }

@@ -1,0 +1,611 @@
+/* Two trees: what shape each has, and which shapes may meet. Numbers and expressions go to the exact and the ball stage.
+ *
+ * What may be left out on one side only: a unit, a currency, a percent sign, a degree sign, "x =" and "x \in". What must be
+ * the same in order: tuples, intervals, matrices. What need not: sets and lists. */
+#include "task/answer.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static void raise_to(dt_method *by, dt_method m) {
+    if (m > *by) *by = m;
+}
+
+/* ---- numbers ---- */
+
+static bool has_kind(const dt_node *n, dt_node_kind kind) {
+    if (n->kind == kind) return true;
+    for (int i = 0; i < n->n; i++)
+        if (has_kind(n->kid[i], kind)) return true;
+    return false;
+}
+
+static bool has_decimals(const dt_node *n, int digits) {
+    if (n->kind == N_NUM) return n->scale >= digits;
+    for (int i = 0; i < n->n; i++)
+        if (has_decimals(n->kid[i], digits)) return true;
+    return false;
+}
+
+static bool has_infinity(const dt_node *n, bool *minus) {
+    *minus = n->kind == N_NEG;
+    if (n->kind == N_NEG) n = n->kid[0];
+    return n->kind == N_INF;
+}
+
+static dt_tri keys_equal(dt_ans *c, const dt_node *a, const dt_node *b) {
+    size_t n = 0, m = 0;
+    const char *x = dt_ans_key(c, a, &n), *y = x ? dt_ans_key(c, b, &m) : NULL;
+    return x && y ? (n == m && !memcmp(x, y, n) ? DT_YES : DT_NO) : DT_UNKNOWN;
+}
+
+dt_tri dt_ans_number_equal(dt_ans *c, const dt_node *a, const dt_node *b, dt_method *by) {
+    bool ma = false, mb = false, ia = has_infinity(a, &ma), ib = has_infinity(b, &mb);
+    if (ia || ib) return ia == ib && ma == mb ? DT_YES : DT_NO;
+    if (has_kind(a, N_INF) || has_kind(b, N_INF)) return DT_UNKNOWN;
+    dt_tri r = dt_ans_rational_equal(c, a, b);
+    dt_method how = DT_BY_EXACT;
+    if (r == DT_UNKNOWN && !c->why) r = dt_ans_exact_equal(c, a, b);
+    if (r == DT_UNKNOWN && !c->why) {
+        r = dt_ans_ball_equal(c, a, b);
+        how = DT_BY_BALL;
+    }
+    if (r == DT_NO && !c->why && (has_decimals(a, c->digits) || has_decimals(b, c->digits)) && dt_ans_rounded_equal(c, a, b) == DT_YES) {
+        r = DT_YES;
+        how = DT_BY_ROUNDING;
+    }
+    if (r == DT_UNKNOWN && !c->why && keys_equal(c, a, b) == DT_YES) {
+        r = DT_YES;
+        how = DT_BY_TEXT;
+    }
+    if (r == DT_YES) raise_to(by, how);
+    return r;
+}
+
+/* ---- names, words, units ---- */
+
+static bool is_capitals(const dt_node *n) { /* AB, ABC: a segment, a triangle */
+    if (n->kind == N_SYM) return n->sn == 1 && isupper((unsigned char)n->s[0]);
+    if (n->kind != N_MUL) return false;
+    for (int i = 0; i < n->n; i++)
+        if (!is_capitals(n->kid[i])) return false;
+    return true;
+}
+
+/* What stands left of "=" only to say what is meant: x, x_1, AB, f(x), |AB|, f^{-1}(x), P(A), (x, y), a word. */
+static bool is_name(const dt_node *n) {
+    switch (n->kind) {
+    case N_SYM: return true;
+    case N_TEXT: return true;
+    case N_OPAQUE: return n->n && (n->s[0] == '_' || !strcmp(n->s, "prime") || !strcmp(n->s, "figure") || !strcmp(n->s, "bar") || !strcmp(n->s, "vec") || !strcmp(n->s, "hat")) &&
+                          (is_name(n->kid[0]) || is_capitals(n->kid[0]));
+    case N_FUNC: return n->fn == F_ABS && is_capitals(n->kid[0]);
+    case N_TUPLE:
+        for (int i = 0; i < n->n; i++)
+            if (!is_name(n->kid[i])) return false;
+        return n->n > 0;
+    case N_UNIT: return is_name(n->kid[0]);
+    case N_POW: return n->kid[0]->kind == N_SYM && n->kid[1]->kind == N_NEG;
+    case N_MUL: {
+        if (is_capitals(n)) return true;
+        const dt_node *f = n->kid[0], *x = n->kid[n->n - 1];
+        if (n->n == 2 && f->kind == N_OPAQUE && !strcmp(f->s, "figure")) return true;
+        bool applied = x->paren || x->kind == N_TUPLE;
+        return n->n == 2 && applied && (f->kind == N_SYM || f->kind == N_OPAQUE || f->kind == N_POW) && is_name(f);
+    }
+    default: return false;
+    }
+}
+
+/* Letters of a tree that is nothing but letters (or a text); 0 = it is something else. Lower case, blanks as one. */
+static size_t letters_of(const dt_node *n, char *out, size_t cap) {
+    size_t len = 0;
+    if (n->kind == N_TEXT || n->kind == N_SYM) {
+        for (size_t i = 0; i < n->sn; i++) {
+            unsigned char ch = (unsigned char)n->s[i];
+            if (n->kind == N_SYM && !isalpha(ch)) return 0;
+            if (isspace(ch) && (!len || out[len - 1] == ' ')) continue;
+            if (ch == '.' || ch == '-') ch = ' ';
+            if (len == cap) return 0;
+            out[len++] = (char)tolower(ch);
+        }
+        while (len && out[len - 1] == ' ')
+            len--;
+        return len;
+    }
+    if (n->kind != N_MUL && n->kind != N_UNIT) return 0;
+    for (int i = 0; i < n->n; i++) {
+        size_t k = letters_of(n->kid[i], out + len, cap - len);
+        if (!k) return 0;
+        len += k;
+    }
+    if (n->kind == N_UNIT) { /* words split into a variable and a word */
+        dt_node t = {.kind = N_TEXT, .s = n->s, .sn = n->sn};
+        size_t k = letters_of(&t, out + len, cap - len);
+        len = k ? len + k : 0;
+    }
+    return len;
+}
+
+/* Units that can be turned into one another: a quantity and how many of the first of its kind. */
+static const struct {
+    const char *name;
+    int kind;
+    const char *num, *den;
+} units[] = {
+    {"m", 1, "1", "1"}, {"meter", 1, "1", "1"}, {"metre", 1, "1", "1"}, {"cm", 1, "1", "100"}, {"centimeter", 1, "1", "100"}, {"centimetre", 1, "1", "100"}, {"mm", 1, "1", "1000"},
+    {"millimeter", 1, "1", "1000"}, {"km", 1, "1000", "1"}, {"kilometer", 1, "1000", "1"}, {"kilometre", 1, "1000", "1"}, {"in", 1, "254", "10000"}, {"inch", 1, "254", "10000"},
+    {"ft", 1, "3048", "10000"}, {"foot", 1, "3048", "10000"}, {"feet", 1, "3048", "10000"}, {"yd", 1, "9144", "10000"}, {"yard", 1, "9144", "10000"}, {"mi", 1, "1609344", "1000"},
+    {"mile", 1, "1609344", "1000"}, {"g", 2, "1", "1"}, {"gram", 2, "1", "1"}, {"kg", 2, "1000", "1"}, {"kilogram", 2, "1000", "1"}, {"mg", 2, "1", "1000"}, {"milligram", 2, "1", "1000"},
+    {"s", 3, "1", "1"}, {"sec", 3, "1", "1"}, {"second", 3, "1", "1"}, {"min", 3, "60", "1"}, {"minute", 3, "60", "1"}, {"h", 3, "3600", "1"}, {"hr", 3, "3600", "1"}, {"hour", 3, "3600", "1"},
+    {"day", 3, "86400", "1"}, {"week", 3, "604800", "1"}, {"$", 4, "1", "1"}, {"dollar", 4, "1", "1"}, {"usd", 4, "1", "1"}, {"cent", 4, "1", "100"}, {"l", 5, "1", "1"}, {"liter", 5, "1", "1"},
+    {"litre", 5, "1", "1"}, {"ml", 5, "1", "1000"}, {"milliliter", 5, "1", "1000"}, {"euro", 6, "1", "1"}, {"eur", 6, "1", "1"}, {"pound", 7, "1", "1"}, {"lb", 7, "1", "1"}, {"yen", 8, "1", "1"},
+    {"ton", 9, "1", "1"}, {"ounce", 10, "1", "1"}, {"oz", 10, "1", "1"}, {"month", 11, "1", "1"}, {"year", 12, "1", "1"}, {"yr", 12, "1", "1"}, {"am", 13, "1", "1"}, {"pm", 14, "1", "1"},
+    {"mph", 15, "1", "1"}, {"kmh", 16, "1", "1"}, {"rad", 17, "1", "1"}, {"radian", 17, "1", "1"},
+};
+
+static const struct {
+    const char *name, *value;
+} multiples[] = {{"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}, {"trillion", "1000000000000"}, {"dozen", "12"}, {"mil", NULL}};
+
+typedef struct unit_text {
+    char name[64];
+    int power, known; /* known: 1 + index in units; 0: some noun */
+    const char *times;
+} unit_text;
+
+/* Words that change what the number says: no unit. */
+static bool qualifies(const char *s) {
+    static const char *const bad[] = {"or", "not", "more", "less", "most", "least", "fewer", "greater", "between", "than", "undefined", "solutions", "solution", "false", "true", "no", "only", "mod", "over", "minus", "plus", "times",
+                                      "half", "negative", "tenths", "percent", "squared", "if", "when", "for", "where", "base"};
+    for (const char *p = s; *p;) {
+        size_t n = strcspn(p, " ");
+        for (size_t k = 0; k < DT_COUNT(bad); k++)
+            if (strlen(bad[k]) == n && !memcmp(bad[k], p, n)) return true;
+        p += n + (p[n] == ' ');
+    }
+    return false;
+}
+
+/* False: these words are no unit. */
+static bool read_unit(const dt_node *n, unit_text *u) {
+    memset(u, 0, sizeof *u);
+    size_t len = 0;
+    u->power = 1;
+    for (size_t i = 0; i < n->sn; i++) {
+        unsigned char ch = (unsigned char)n->s[i];
+        if (ch == '^') {
+            u->power = i + 1 < n->sn && isdigit((unsigned char)n->s[i + 1]) ? n->s[i + 1] - '0' : -1;
+            break;
+        }
+        if (len + 1 >= sizeof u->name) return true; /* a long description: some noun */
+        if (ch == '.' || (ch == ' ' && !len)) continue;
+        u->name[len++] = (char)tolower(ch);
+    }
+    while (len && u->name[len - 1] == ' ')
+        len--;
+    u->name[len] = 0;
+    if (qualifies(u->name)) return false;
+    if (!strncmp(u->name, "square ", 7) || !strncmp(u->name, "sq ", 3)) {
+        u->power = 2;
+        memmove(u->name, strchr(u->name, ' ') + 1, strlen(strchr(u->name, ' ')));
+    } else if (!strncmp(u->name, "cubic ", 6)) {
+        u->power = 3;
+        memmove(u->name, u->name + 6, strlen(u->name + 6) + 1);
+    }
+    for (size_t k = 0; k < DT_COUNT(multiples); k++) {
+        size_t m = strlen(multiples[k].name);
+        if (multiples[k].value && !strncmp(u->name, multiples[k].name, m) && (!u->name[m] || u->name[m] == ' ' || (u->name[m] == 's' && !u->name[m + 1]))) {
+            u->times = multiples[k].value;
+            memmove(u->name, u->name + m, strlen(u->name + m) + 1);
+        }
+    }
+    const char *name = u->name[0] == ' ' ? u->name + 1 : u->name;
+    len = strlen(name);
+    for (size_t k = 0; k < DT_COUNT(units); k++) {
+        size_t m = strlen(units[k].name);
+        if (!strncmp(units[k].name, name, m) && (len == m || (len == m + 1 && name[m] == 's' && m > 1) || (len == m + 2 && !strcmp(name + m, "es")))) u->known = 1 + (int)k;
+    }
+    return true;
+}
+
+static dt_node *literal(dt_ans *c, const char *digits) {
+    dt_node *x = dt_ans_node(c, N_NUM, 0);
+    if (x) x->s = digits, x->sn = strlen(digits);
+    return x;
+}
+
+/* The quantity in the first unit of its kind (with all = false: only "million" and its kin are applied). */
+static const dt_node *quantity(dt_ans *c, const dt_node *n, const unit_text *u, bool all) {
+    dt_node *x = n->kid[0];
+    if (u->times) x = dt_ans_node(c, N_MUL, 2, x, literal(c, u->times));
+    if (!all || !u->known) return x;
+    for (int i = 0; x && i < u->power && i < 4; i++)
+        x = dt_ans_node(c, N_DIV, 2, dt_ans_node(c, N_MUL, 2, x, literal(c, units[u->known - 1].num)), literal(c, units[u->known - 1].den));
+    return x;
+}
+
+static dt_tri with_units(dt_ans *c, const dt_node *a, const dt_node *b, dt_method *by) {
+    unit_text u, v;
+    bool ua = a->kind == N_UNIT, ub = b->kind == N_UNIT;
+    if ((ua && !read_unit(a, &u)) || (ub && !read_unit(b, &v))) return keys_equal(c, a, b);
+    bool convert = ua && ub && u.known && v.known;
+    if (convert && (units[u.known - 1].kind != units[v.known - 1].kind || u.power != v.power)) return DT_NO;
+    if (ua && ub && !convert && (strchr(u.name, '/') || strchr(v.name, '/')) && strcmp(u.name, v.name) != 0) return DT_NO;
+    const dt_node *x = ua ? quantity(c, a, &u, convert) : a, *y = ub ? quantity(c, b, &v, convert) : b;
+    return x && y ? dt_ans_equal(c, x, y, by) : DT_UNKNOWN;
+}
+
+/* ---- lists ---- */
+
+/* A copy of n in which every plus-minus has its upper (or lower) sign. */
+static dt_node *choose(dt_ans *c, dt_node *n, bool upper) {
+    if (!has_kind(n, N_PM)) return n;
+    if (!dt_ans_spend(c, 1)) return NULL;
+    dt_node *x = dt_ans_alloc(c, 1, sizeof *x);
+    if (!x) return NULL;
+    *x = *n;
+    x->kid = dt_ans_alloc(c, (size_t)n->n, sizeof *x->kid);
+    for (int i = 0; x->kid && i < n->n; i++)
+        if (!(x->kid[i] = choose(c, n->kid[i], upper))) return NULL;
+    if (!x->kid || n->kind != N_PM) return x->kid ? x : NULL;
+    dt_node *last = x->kid[n->n - 1];
+    if ((n->s[0] == '+') != upper) last = dt_ans_node(c, N_NEG, 1, last);
+    return n->n == 1 ? last : dt_ans_node(c, N_ADD, 2, x->kid[0], last);
+}
+
+typedef struct items {
+    dt_node *v[DT_ANS_MAX_ITEMS];
+    int n;
+} items;
+
+static bool list_items(dt_ans *c, dt_node *n, items *out) {
+    bool list = n->kind == N_LIST || n->kind == N_SET;
+    for (int i = 0; i < (list ? n->n : 1); i++) {
+        dt_node *x = list ? n->kid[i] : n;
+        if (list && x->kind == N_LIST) {
+            if (!list_items(c, x, out)) return false;
+            continue;
+        }
+        bool two = has_kind(x, N_PM);
+        if (out->n + 1 + two > DT_ANS_MAX_ITEMS) return dt_ans_stop(c, "too long a list");
+        out->v[out->n++] = choose(c, x, true);
+        if (two) out->v[out->n++] = choose(c, x, false);
+        if (!out->v[out->n - 1]) return false;
+    }
+    return true;
+}
+
+static bool is_equation(const dt_node *n) { return n->kind == N_REL && n->n == 2 && n->s[0] == '=' && is_name(n->kid[0]); }
+
+/* "x = 1, y = 2" against "1, 2": the names say the order. */
+static bool named_apart(dt_ans *c, const items *a) {
+    if (a->n < 2) return false;
+    for (int i = 0; i < a->n; i++)
+        if (!is_equation(a->v[i])) return false;
+    return keys_equal(c, a->v[0]->kid[0], a->v[1]->kid[0]) == DT_NO;
+}
+
+static dt_tri in_order(dt_ans *c, dt_node *const *a, dt_node *const *b, int n, dt_method *by) {
+    dt_tri res = DT_YES;
+    for (int i = 0; i < n; i++) {
+        dt_tri r = dt_ans_equal(c, a[i], b[i], by);
+        if (r == DT_NO) return DT_NO;
+        if (r == DT_UNKNOWN) res = DT_UNKNOWN;
+    }
+    return res;
+}
+
+/* Each of a finds a partner in b; `once`: a partner of its own. */
+static dt_tri covered(dt_ans *c, const items *a, const items *b, bool once, dt_method *by) {
+    bool used[DT_ANS_MAX_ITEMS] = {false};
+    dt_tri res = DT_YES;
+    for (int i = 0; i < a->n; i++) {
+        bool found = false, maybe = false;
+        for (int k = 0; k < b->n && !found; k++) {
+            int j = (i + k) % b->n; /* most lists come in the same order */
+            if (once && used[j]) continue;
+            dt_tri r = dt_ans_equal(c, a->v[i], b->v[j], by);
+            maybe = maybe || r == DT_UNKNOWN;
+            if (r != DT_YES) continue;
+            found = used[j] = true;
+        }
+        if (!found && !maybe) return DT_NO;
+        if (!found) res = DT_UNKNOWN;
+    }
+    return res;
+}
+
+static dt_tri lists(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    items x = {.n = 0}, y = {.n = 0};
+    if (!list_items(c, a, &x) || !list_items(c, b, &y)) return DT_UNKNOWN;
+    bool as_set = a->kind == N_SET || b->kind == N_SET;
+    /* "a = 4, -8, -10": the name goes for all */
+    for (int side = 0; side < 2; side++) {
+        items *l = side ? &y : &x;
+        bool rest = true;
+        for (int i = 1; i < l->n; i++)
+            rest = rest && l->v[i]->kind != N_REL;
+        if (l->n > 1 && rest && is_equation(l->v[0])) l->v[0] = l->v[0]->kid[1];
+    }
+    if (x.n != y.n && !as_set) return DT_NO;
+    if (x.n == y.n && (named_apart(c, &x) != named_apart(c, &y))) return in_order(c, x.v, y.v, x.n, by);
+    if (x.n == y.n) return covered(c, &x, &y, true, by);
+    dt_tri r = covered(c, &x, &y, false, by), s = r == DT_NO ? DT_NO : covered(c, &y, &x, false, by);
+    return r == DT_NO || s == DT_NO ? DT_NO : r == DT_YES && s == DT_YES ? DT_YES : DT_UNKNOWN;
+}
+
+/* ---- matrices ---- */
+
+static dt_node *matrix_of(dt_ans *c, dt_node *n);
+
+static dt_node *matrix_new(dt_ans *c, int rows, int cols) {
+    dt_node *x = dt_ans_node(c, N_MATRIX, 0);
+    if (!x) return NULL;
+    x->rows = rows;
+    x->n = rows * cols;
+    x->kid = dt_ans_alloc(c, (size_t)x->n, sizeof *x->kid);
+    return x->kid ? x : NULL;
+}
+
+static dt_node *matrix_times(dt_ans *c, dt_node *a, dt_node *b) {
+    bool ma = a->kind == N_MATRIX, mb = b->kind == N_MATRIX;
+    if (!ma && !mb) return dt_ans_node(c, N_MUL, 2, a, b);
+    if (ma != mb) {
+        dt_node *m = ma ? a : b, *k = ma ? b : a, *x = matrix_new(c, m->rows, m->n / m->rows);
+        for (int i = 0; x && i < m->n; i++)
+            if (!(x->kid[i] = dt_ans_node(c, N_MUL, 2, k, m->kid[i]))) return NULL;
+        return x;
+    }
+    int r = a->rows, mid = a->n / r, cols = b->n / b->rows;
+    if (mid != b->rows || r * cols * mid > 300) return NULL;
+    dt_node *x = matrix_new(c, r, cols);
+    for (int i = 0; x && i < r; i++)
+        for (int j = 0; j < cols; j++) {
+            dt_node *sum = dt_ans_node(c, N_ADD, 0);
+            if (!sum || !(sum->kid = dt_ans_alloc(c, (size_t)mid, sizeof *sum->kid))) return NULL;
+            sum->n = mid;
+            for (int k = 0; k < mid; k++)
+                if (!(sum->kid[k] = dt_ans_node(c, N_MUL, 2, a->kid[i * mid + k], b->kid[k * cols + j]))) return NULL;
+            x->kid[i * cols + j] = sum;
+        }
+    return x;
+}
+
+/* Sums, multiples and products of matrices, worked out; n itself if there is no matrix in it; NULL where they do not fit. */
+static dt_node *matrix_of(dt_ans *c, dt_node *n) {
+    if (n->kind == N_MATRIX || !has_kind(n, N_MATRIX)) return n;
+    if (!dt_ans_spend(c, 5)) return NULL;
+    if (n->kind != N_ADD && n->kind != N_MUL && n->kind != N_NEG && n->kind != N_DIV) return NULL;
+    dt_node *x = matrix_of(c, n->kid[0]);
+    if (n->kind == N_NEG) return x ? matrix_times(c, x, dt_ans_node(c, N_NEG, 1, literal(c, "1"))) : NULL;
+    for (int i = 1; x && i < n->n; i++) {
+        dt_node *y = matrix_of(c, n->kid[i]), *s = NULL;
+        if (!y) return NULL;
+        if (n->kind == N_MUL) {
+            x = matrix_times(c, x, y);
+        } else if (n->kind == N_DIV) {
+            x = y->kind == N_MATRIX ? NULL : matrix_times(c, x, dt_ans_node(c, N_DIV, 2, literal(c, "1"), y));
+        } else {
+            if (x->kind != N_MATRIX || y->kind != N_MATRIX || x->rows != y->rows || x->n != y->n) return NULL;
+            s = matrix_new(c, x->rows, x->n / x->rows);
+            for (int k = 0; s && k < x->n; k++)
+                if (!(s->kid[k] = dt_ans_node(c, N_ADD, 2, x->kid[k], y->kid[k]))) return NULL;
+            x = s;
+        }
+    }
+    return x;
+}
+
+static dt_tri matrices(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    a = matrix_of(c, a);
+    b = matrix_of(c, b);
+    if (!a || !b) return DT_UNKNOWN;
+    bool ma = a->kind == N_MATRIX, mb = b->kind == N_MATRIX;
+    if (ma && mb) return a->rows == b->rows && a->n == b->n ? in_order(c, a->kid, b->kid, a->n, by) : DT_NO;
+    dt_node *m = ma ? a : b, *t = ma ? b : a;
+    bool vector = m->rows == 1 || m->rows == m->n;
+    if (m->n == 1) return dt_ans_equal(c, m->kid[0], t, by);
+    if (t->kind == N_TUPLE && vector) return m->n == t->n ? in_order(c, a->kid, b->kid, a->n, by) : DT_NO;
+    return DT_NO;
+}
+
+/* ---- relations ---- */
+
+static bool ordered_op(char op) { return op == '<' || op == '>' || op == 'l' || op == 'g'; }
+
+/* left - right, turned so that < and <= remain. */
+static dt_node *difference(dt_ans *c, const dt_node *n, char *op) {
+    bool flip = n->s[0] == '>' || n->s[0] == 'g';
+    *op = (char)(n->s[0] == '>' ? '<' : n->s[0] == 'g' ? 'l' : n->s[0]);
+    return dt_ans_node(c, N_ADD, 2, n->kid[flip], dt_ans_node(c, N_NEG, 1, n->kid[!flip]));
+}
+
+static bool is_expression(const dt_node *n) {
+    switch (n->kind) {
+    case N_SET: case N_LIST: case N_TUPLE: case N_CUP: case N_CAP: case N_SETMINUS: case N_EMPTY: case N_BUILD: case N_REL: case N_MATRIX: case N_TEXT: case N_RATIO: case N_INF: return false;
+    default:
+        for (int i = 0; i < n->n; i++)
+            if (!is_expression(n->kid[i])) return false;
+        return true;
+    }
+}
+
+static dt_tri relations(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    bool chain_a = a->n > 2 && memchr(a->s, '=', a->sn) && !memchr(a->s, '<', a->sn), chain_b = b->n > 2 && memchr(b->s, '=', b->sn) && !memchr(b->s, '<', b->sn);
+    dt_node *la = a->kid[a->n - 1], *lb = b->kid[b->n - 1];
+    if ((chain_a || chain_b) && a->s[0] == '=' && b->s[0] == '=' && is_name(a->kid[0]) && is_name(b->kid[0])) /* z = 1 + 1 = 2 */
+        return keys_equal(c, a->kid[0], b->kid[0]) == DT_YES ? dt_ans_equal(c, la, lb, by) : DT_NO;
+    if (a->n == b->n && !memcmp(a->s, b->s, a->sn) && keys_equal(c, a->kid[0], b->kid[0]) == DT_YES) {
+        dt_tri r = in_order(c, a->kid + 1, b->kid + 1, a->n - 1, by);
+        if (r == DT_YES || (r == DT_NO && a->s[0] == '=' && is_name(a->kid[0]))) return r;
+    }
+    if (a->n == 2 && b->n == 2 && is_expression(a) == false && a->s[0] == '=' && b->s[0] == '=') { /* kids decide below */
+        if (!is_expression(a->kid[0]) || !is_expression(a->kid[1]) || !is_expression(b->kid[0]) || !is_expression(b->kid[1])) return keys_equal(c, a, b);
+    }
+    if (a->n == 2 && b->n == 2 && is_expression(a->kid[0]) && is_expression(a->kid[1]) && is_expression(b->kid[0]) && is_expression(b->kid[1])) {
+        char op = 0, oq = 0;
+        dt_node *x = difference(c, a, &op), *y = difference(c, b, &oq);
+        if (!x || !y) return DT_UNKNOWN;
+        if (op != oq) return DT_NO;
+        if (op == '=' || op == 'n' || ordered_op(op)) {
+            dt_tri r = dt_ans_exact_proportional(c, x, y, ordered_op(op));
+            if (r == DT_YES) raise_to(by, DT_BY_EXACT);
+            if (r != DT_UNKNOWN || c->why) return r;
+            r = dt_ans_ball_proportional(c, x, y, ordered_op(op));
+            if (r == DT_YES) raise_to(by, DT_BY_BALL);
+            return r;
+        }
+    }
+    dt_tri r = dt_ans_real_equal(c, a, b, by);
+    if (r != DT_UNKNOWN || c->why) return r;
+    if (a->n == b->n && a->n > 2) { /* a < x < b, also written backwards */
+        if (!memcmp(a->s, b->s, a->sn)) return in_order(c, a->kid, b->kid, a->n, by);
+        bool mirror = true;
+        for (int i = 0; i + 1 < a->n; i++) {
+            char p = a->s[i], q = b->s[a->n - 2 - i];
+            mirror = mirror && ((p == '<' && q == '>') || (p == '>' && q == '<') || (p == 'l' && q == 'g') || (p == 'g' && q == 'l') || (p == '=' && q == '='));
+        }
+        dt_node **back = mirror ? dt_ans_alloc(c, (size_t)b->n, sizeof *back) : NULL;
+        for (int i = 0; back && i < b->n; i++)
+            back[i] = b->kid[b->n - 1 - i];
+        if (back) return in_order(c, a->kid, back, a->n, by);
+    }
+    return keys_equal(c, a, b);
+}
+
+/* What a relation says about the thing asked for; the relation itself if it says more than that. */
+static dt_node *value_of(dt_node *n) {
+    if (n->kind != N_REL) return n;
+    for (size_t i = 0; i < n->sn; i++)
+        if (n->s[i] != '=' && n->s[i] != '~' && !(n->s[i] == 'm' && n->sn == 1)) return n;
+    if (is_name(n->kid[0])) return n->kid[n->n - 1];
+    if (n->sn == 1 && n->s[0] == '=' && n->kid[1]->kind == N_SYM && !has_kind(n->kid[0], N_SYM)) return n->kid[0];
+    for (int i = 0; i < n->n; i++)
+        if (has_kind(n->kid[i], N_SYM) || has_kind(n->kid[i], N_OPAQUE)) return n;
+    return n->s[0] == 'm' ? n : n->kid[n->n - 1]; /* 2 + 3 = 5 */
+}
+
+/* ---- ratios ---- */
+
+static bool like_time(const dt_node *n) { return n->n == 2 && n->kid[0]->kind == N_NUM && n->kid[1]->kind == N_NUM && n->kid[1]->sn == 2 && n->kid[0]->sn <= 2; }
+
+static dt_tri ratios(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    if (a->kind != b->kind) { /* 3 : 4 and 3/4 */
+        dt_node *r = a->kind == N_RATIO ? a : b, *x = a->kind == N_RATIO ? b : a;
+        if (r->n != 2 || !is_expression(x) || like_time(r)) return DT_NO;
+        dt_node *q = dt_ans_node(c, N_DIV, 2, r->kid[0], r->kid[1]);
+        return q ? dt_ans_number_equal(c, q, x, by) : DT_UNKNOWN;
+    }
+    if (a->n != b->n) return DT_NO;
+    if (like_time(a) && like_time(b)) return in_order(c, a->kid, b->kid, 2, by);
+    for (int i = 1; i < a->n; i++) {
+        dt_node *x = dt_ans_node(c, N_MUL, 2, a->kid[0], b->kid[i]), *y = dt_ans_node(c, N_MUL, 2, b->kid[0], a->kid[i]);
+        dt_tri r = x && y ? dt_ans_equal(c, x, y, by) : DT_UNKNOWN;
+        if (r != DT_YES) return r;
+    }
+    return DT_YES;
+}
+
+/* ---- all shapes ---- */
+
+static bool is_list(const dt_node *n) { return n->kind == N_LIST || n->kind == N_SET; }
+
+static dt_tri tuples(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    if (a->n != b->n) return DT_NO;
+    if (a->n == 2 && memcmp(a->s, b->s, 2) != 0) { /* interval ends at infinity are open whatever was typed */
+        dt_tri r = dt_ans_real_equal(c, a, b, by);
+        return r == DT_UNKNOWN ? DT_NO : r;
+    }
+    return in_order(c, a->kid, b->kid, a->n, by);
+}
+
+static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by);
+
+dt_tri dt_ans_equal(dt_ans *c, const dt_node *ca, const dt_node *cb, dt_method *by) {
+    dt_node *a = dt_ans_alloc(c, 2, sizeof *a), *b = a + 1; /* shapes are taken apart, never changed */
+    if (!a || !dt_ans_spend(c, 2)) return DT_UNKNOWN;
+    *a = *ca;
+    *b = *cb;
+    if (a->kind == N_REL && b->kind == N_REL) return relations(c, a, b, by);
+    if (a->kind == N_REL || b->kind == N_REL) {
+        dt_node *x = value_of(a), *y = value_of(b);
+        if (x->kind != N_REL && y->kind != N_REL) return dt_ans_equal(c, x, y, by);
+        if (is_list(x) || is_list(y) || has_kind(x, N_PM) || has_kind(y, N_PM)) {
+            dt_tri r = is_list(x) && is_list(y) ? DT_UNKNOWN : dt_ans_real_equal(c, x, y, by);
+            return r != DT_UNKNOWN ? r : lists(c, x, y, by);
+        }
+        if (!c->set_rel && b->kind == N_REL) return DT_NO;
+        dt_tri r = dt_ans_real_equal(c, x, y, by);
+        return r == DT_UNKNOWN && !c->why ? DT_NO : r;
+    }
+    return loose(c, a, b, by);
+}
+
+static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    char x[256], y[256];
+    if (a->kind == N_TEXT || b->kind == N_TEXT) {
+        size_t n = letters_of(a, x, sizeof x), m = letters_of(b, y, sizeof y);
+        if (n && m) return n == m && !memcmp(x, y, n) ? DT_YES : DT_NO;
+        return a->kind == b->kind ? keys_equal(c, a, b) : DT_NO;
+    }
+    if (has_kind(a, N_MATRIX) || has_kind(b, N_MATRIX)) {
+        if (is_list(a) && is_list(b)) return lists(c, a, b, by);
+        if (is_expression(a) || is_expression(b) || a->kind != b->kind || a->kind == N_MATRIX || (a->kind == N_FUNC && a->fn == F_DET)) {
+            bool det = !(a->kind == N_MATRIX || b->kind == N_MATRIX) && (has_kind(a, N_FUNC) || has_kind(b, N_FUNC));
+            if (det) return dt_ans_number_equal(c, a, b, by);
+            return matrices(c, a, b, by);
+        }
+    }
+    if (a->kind == N_RATIO || b->kind == N_RATIO) return ratios(c, a, b, by);
+    if (is_list(a) || is_list(b) || ((has_kind(a, N_PM) || has_kind(b, N_PM)) && !(a->kind == N_CUP || b->kind == N_CUP))) {
+        dt_node *l = is_list(a) ? a : b, *o = is_list(a) ? b : a;
+        if (o->kind == N_TUPLE && l->kind == N_LIST) { /* "(1, 2)" without its brackets */
+            if (o->n == l->n && !has_kind(o, N_TUPLE) && !has_kind(l, N_TUPLE)) return in_order(c, a->kid, b->kid, a->n, by);
+            if (o->n == l->n && has_kind(o, N_TUPLE)) return in_order(c, a->kid, b->kid, a->n, by);
+        }
+        if ((o->kind == N_CUP || o->kind == N_CAP || o->kind == N_SETMINUS || o->kind == N_BUILD || o->kind == N_EMPTY) || (o->kind == N_TUPLE && l->kind == N_SET)) {
+            dt_tri r = dt_ans_real_equal(c, a, b, by);
+            return r == DT_UNKNOWN && !c->why ? DT_NO : r;
+        }
+        return lists(c, a, b, by);
+    }
+    if (a->kind == N_UNIT || b->kind == N_UNIT) return with_units(c, a, b, by);
+    if (a->kind == N_NEG && a->kid[0]->kind == N_UNIT) { /* -$5 */
+        dt_node *u = dt_ans_alloc(c, 1, sizeof *u);
+        if (!u) return DT_UNKNOWN;
+        *u = *a->kid[0];
+        u->kid = dt_ans_alloc(c, 1, sizeof *u->kid);
+        if (!u->kid || !(u->kid[0] = dt_ans_node(c, N_NEG, 1, a->kid[0]->kid[0]))) return DT_UNKNOWN;
+        return dt_ans_equal(c, u, b, by);
+    }
+    if (b->kind == N_NEG && b->kid[0]->kind == N_UNIT) {
+        dt_tri r = loose(c, b, a, by);
+        return r;
+    }
+    /* A sign that one side may leave out: 12 % is 12 and also 0.12; 180 degrees is 180 and also pi. */
+    if ((a->kind == N_PERCENT) != (b->kind == N_PERCENT) || (a->kind == N_DEG) != (b->kind == N_DEG)) {
+        const dt_node *bare_a = a->kind == N_PERCENT || a->kind == N_DEG ? a->kid[0] : a, *bare_b = b->kind == N_PERCENT || b->kind == N_DEG ? b->kid[0] : b;
+        if ((a->kind == N_PERCENT && b->kind == N_DEG) || (a->kind == N_DEG && b->kind == N_PERCENT)) return DT_NO;
+        dt_tri r = dt_ans_equal(c, bare_a, bare_b, by);
+        if (r == DT_YES || c->why || !is_expression(a) || !is_expression(b)) return r;
+        dt_tri s = dt_ans_number_equal(c, a, b, by);
+        return s == DT_YES ? s : r;
+    }
+    if (a->kind == N_TUPLE && b->kind == N_TUPLE) return tuples(c, a, b, by);
+    if (a->kind == N_EMPTY && b->kind == N_EMPTY) return DT_YES;
+    if (a->kind == N_BUILD && b->kind == N_BUILD && keys_equal(c, a, b) == DT_YES) return DT_YES;
+    if (is_expression(a) && is_expression(b)) {
+        if (a->kind == N_SYM && b->kind == N_SYM && a->sn == 1 && b->sn == 1 && toupper((unsigned char)a->s[0]) == toupper((unsigned char)b->s[0]) && strchr("ABCDEFGHabcdefgh", a->s[0]))
+            return DT_YES; /* letters of options */
+        return dt_ans_number_equal(c, a, b, by);
+    }
+    if (a->kind == N_INF || b->kind == N_INF || has_kind(a, N_INF) || has_kind(b, N_INF)) {
+        bool ma = false, mb = false;
+        if (has_infinity(a, &ma) || has_infinity(b, &mb)) return dt_ans_number_equal(c, a, b, by);
+    }
+    dt_tri r = dt_ans_real_equal(c, a, b, by);
+    if (r != DT_UNKNOWN || c->why) return r;
+    if (a->kind == b->kind && a->kind == N_CUP) return keys_equal(c, a, b) == DT_YES ? DT_YES : DT_UNKNOWN;
+    return keys_equal(c, a, b) == DT_YES ? DT_YES : is_expression(a) != is_expression(b) ? DT_NO : a->kind != b->kind ? DT_NO : DT_UNKNOWN;
+}
