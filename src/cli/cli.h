@@ -47,6 +47,9 @@ typedef struct cli_args {
     double min_accuracy;
     bool chain;
     /* text */
+    bool strict, lenient;
+    const char *style;
+    int digits;
     bool plain, add_special, decode, skip_special, ignore_eos, all_tokens;
     /* training */
     bool resume, dry_run;
@@ -100,7 +103,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
-    cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version, cli_help, cli_completion;
+    cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version, cli_help, cli_completion, cli_verify, cli_extract;
 
 /* main.c: all commands in the order of the overview; NULL-terminated. */
 extern const cli_command *const cli_commands[];

@@ -112,7 +112,9 @@ static int check_usage(eval *e) {
     if (needs(e, false) && !a->m)
         return cli_fail(EXIT_USAGE, "eval: -m is missing: the folder of the light model");
     if (!duet_grader_parse(a->grader, &e->grader))
-        return cli_fail(EXIT_USAGE, "eval: --grader: %s is not known", a->grader);
+        return cli_fail(EXIT_USAGE, "eval: --grader: %s is not known: exact, hendrycks, gpqa-first or plain", a->grader);
+    if (a->task)
+        e->grader = duet_grader_for_family(e->grader);
     return 0;
 }
 
@@ -506,7 +508,7 @@ static const cli_opt opts[] = {
       "train|test"                                                                                                                                                                                                },
     {0,   "modes",        CLI_TEXT, CLI_AT(modes),        "LIST",
       "rows: M, m, duet, shuffled (controls: signals of other questions), masked (the truth hidden in the signal)",                                  "M,m,duet,shuffled", 0, 0,       NULL                        },
-    {0,   "grader",       CLI_TEXT, CLI_AT(grader),       "NAME",                   "how answers are compared: exact, hendrycks or gpqa-first",     "exact",
+    {0,   "grader",       CLI_TEXT, CLI_AT(grader),       "NAME",                   "how answers are compared: exact (as verify does; for --task character by character), hendrycks, gpqa-first or plain",     "exact",
       0,                                                                                                                                                                     0,       "exact|hendrycks|gpqa-first"},
     {0,   "min-accuracy", CLI_REAL, CLI_AT(min_accuracy), "X",
       "exit with 5 if the pair's accuracy is below X, from 0 to 1",                                                                                  NULL,                0, 1,       NULL                        },

@@ -7,6 +7,8 @@
 const cli_command *const cli_commands[] = {
     &cli_run,
     &cli_eval,
+    &cli_verify,
+    &cli_extract,
     &cli_tasks,
     &cli_task,
     &cli_sft,
