@@ -97,20 +97,17 @@ static bool is_name(const dt_node *n) {
     }
 }
 
-/* Letters of a tree that is nothing but letters (or a text); 0 = it is something else. Lower case, blanks as one. */
+/* Letters of a tree that is nothing but letters (or a text); 0 = it is something else. Lower case, no blanks. */
 static size_t letters_of(const dt_node *n, char *out, size_t cap) {
     size_t len = 0;
     if (n->kind == N_TEXT || n->kind == N_SYM) {
         for (size_t i = 0; i < n->sn; i++) {
             unsigned char ch = (unsigned char)n->s[i];
             if (n->kind == N_SYM && !isalpha(ch)) return 0;
-            if (isspace(ch) && (!len || out[len - 1] == ' ')) continue;
-            if (ch == '.' || ch == '-') ch = ' ';
+            if (isspace(ch) || ch == '.' || ch == '-') continue;
             if (len == cap) return 0;
             out[len++] = (char)tolower(ch);
         }
-        while (len && out[len - 1] == ' ')
-            len--;
         return len;
     }
     if (n->kind != N_MUL && n->kind != N_UNIT) return 0;
@@ -425,7 +422,7 @@ static bool is_expression(const dt_node *n) {
     switch (n->kind) {
     case N_SET: case N_LIST: case N_TUPLE: case N_CUP: case N_CAP: case N_SETMINUS: case N_EMPTY: case N_BUILD: case N_REL: case N_MATRIX: case N_TEXT: case N_RATIO: case N_INF: return false;
     default:
-        for (int i = 0; i < n->n; i++)
+        for (int i = n->kind == N_BIG ? 2 : 0; i < n->n; i++) /* of a sum, the body */
             if (!is_expression(n->kid[i])) return false;
         return true;
     }

@@ -125,6 +125,7 @@ static dt_node *of_kids(parser *p, dt_node_kind kind, const kids *k) {
 }
 
 static dt_node *parse_list(parser *p);
+static dt_node *parse_primary(parser *p);
 static dt_node *parse_relation(parser *p);
 static dt_node *parse_sum(parser *p);
 static dt_node *parse_power(parser *p);
@@ -191,7 +192,12 @@ static dt_node *exponent(parser *p) {
 static bool starts_operand(const parser *p) {
     switch (peek(p)->kind) {
     case T_NUM: case T_SYM: case T_FUNC: case T_INF: case T_LPAR: case T_LBRACE: case T_LSET: case T_LFLOOR: case T_LCEIL:
-    case T_FRAC: case T_SQRT: case T_BINOM: case T_BEGIN: case T_BIG: case T_ACCENT: case T_LANGLE: case T_EMPTY: case T_LBRACK: return true;
+    case T_FRAC: case T_SQRT: case T_BINOM: case T_BEGIN: case T_BIG: case T_ACCENT: case T_LANGLE: case T_EMPTY: return true;
+    case T_LBRACK: /* ]1, 2[ ends here */
+        switch (peek2(p)->kind) {
+        case T_END: case T_CUP: case T_CAP: case T_RPAR: case T_RSET: case T_RBRACE: case T_COMMA: return false;
+        default: return true;
+        }
     case T_BAR: case T_DBAR: return p->bars == 0;
     default: return false;
     }
@@ -470,7 +476,7 @@ static dt_node *parse_primary(parser *p) {
         }
         x = num_node(p, &t);
         if (x && !t.scale && at(p, T_FRAC)) { /* 3\frac{1}{2}: a mixed number */
-            dt_node *f = parse_power(p);
+            dt_node *f = parse_primary(p); /* what stands behind goes with all of it: 33\frac13\% */
             if (!f) return NULL;
             bool plain = f->kind == N_DIV && f->kid[0]->kind == N_NUM && f->kid[1]->kind == N_NUM && !f->kid[0]->scale && !f->kid[1]->scale;
             return dt_ans_node(p->c, plain ? N_ADD : N_MUL, 2, x, f);

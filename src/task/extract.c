@@ -223,6 +223,11 @@ static bool gsm8k(dt_span s, dt_span *out, bool *minus) {
     return n > 0;
 }
 
+bool dt_after_hashes(dt_span s, dt_span *out) {
+    bool minus = false;
+    return gsm8k(s, out, &minus) && !minus;
+}
+
 static bool last_number(dt_span s, dt_span *out) {
     for (size_t i = s.n; i-- > 0;) {
         if (!isdigit((unsigned char)s.p[i])) continue;

@@ -57,6 +57,8 @@ static inline size_t dt_span_find_last(dt_span s, const char *what) {
 bool dt_last_box(dt_span s, dt_span *in, size_t *at, size_t *end);
 /* A number at i: optional sign, digits with commas, decimals; its length, 0 = none. */
 size_t dt_number_at(dt_span s, size_t i);
+/* The number after the last "####", without its sign if that stands before a currency; false: none. */
+bool dt_after_hashes(dt_span s, dt_span *out);
 /* The text after the last "answer is" (or its kin), cut at the end of its line or sentence; false: none. */
 bool dt_after_answer_is(dt_span s, dt_span *out);
 /* $...$, \(...\), \[...\], stars, a last full stop: away from both ends. */

@@ -91,6 +91,7 @@ static bool last_math(dt_span s, found *f, size_t *end) {
     } kinds[] = {{"$$", "$$", false}, {"\\[", "\\]", false}, {"$", "$", true}, {"\\(", "\\)", true}};
     dt_span in[16];
     size_t from[16], to[16], n = 0;
+    bool none[4] = {false}; /* no further end of this kind: do not look again */
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] == '\\' && i + 1 < s.n && strchr("$\\", s.p[i + 1])) {
             i++;
@@ -98,11 +99,14 @@ static bool last_math(dt_span s, found *f, size_t *end) {
         }
         if (s.p[i] != '$' && s.p[i] != '\\') continue;
         for (size_t k = 0; k < DT_COUNT(kinds); k++) {
-            if (!dt_span_starts(s, i, kinds[k].open)) continue;
+            if (none[k] || !dt_span_starts(s, i, kinds[k].open)) continue;
             size_t a = i + strlen(kinds[k].open), b = a;
-            while (b < s.n && !(dt_span_starts(s, b, kinds[k].close) && s.p[b - 1] != '\\' ) && b - a < DT_ANS_MAX_BYTES)
+            while (b < s.n && !(dt_span_starts(s, b, kinds[k].close) && s.p[b - 1] != '\\'))
                 b++;
-            if (!dt_span_starts(s, b, kinds[k].close)) break;
+            if (b >= s.n) {
+                none[k] = true;
+                break;
+            }
             size_t c = a;
             while (c < b && s.p[c] == ' ')
                 c++;
@@ -130,13 +134,18 @@ static bool last_math(dt_span s, found *f, size_t *end) {
     return true;
 }
 
-/* Prose has several words; an expression has few, and none that are no functions. */
-static bool is_prose(dt_span s) {
+/* Words of plain text that are no functions. */
+static int plain_words(dt_span s) {
     int words = 0;
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] == '\\') {
+            size_t from = i + 1;
             while (i + 1 < s.n && isalpha((unsigned char)s.p[i + 1]))
                 i++;
+            dt_span name = {s.p + from, i + 1 - from};
+            if (dt_span_starts(name, 0, "begin") || dt_span_starts(name, 0, "end") || dt_span_starts(name, 0, "text") || dt_span_starts(name, 0, "mbox") || dt_span_starts(name, 0, "math"))
+                while (i + 1 < s.n && s.p[i + 1] != '}')
+                    i++;
             continue;
         }
         size_t n = 0;
@@ -146,7 +155,26 @@ static bool is_prose(dt_span s) {
         if (n > 1 && !dt_ans_word_fn(s.p + i, n, &fn) && !(n == 3 && !memcmp(s.p + i, "and", 3)) && !(n == 2 && !memcmp(s.p + i, "or", 2))) words++;
         if (n) i += n - 1;
     }
-    return words >= 3;
+    return words;
+}
+
+static dt_ans fresh(const duet_verify_options *o) {
+    return (dt_ans){.mem = {.block_bytes = 1 << 15}, .steps = DT_ANS_STEPS, .digits = o->digits > 0 ? o->digits : 6, .set_rel = !o->one_way};
+}
+
+/* Prose has several words; an expression with a word or two in it can be read as one. */
+static bool is_prose(dt_span s) {
+    static const duet_verify_options none = {0};
+    int words = plain_words(s);
+    bool digits = false;
+    for (size_t i = 0; i < s.n && !digits; i++)
+        digits = isdigit((unsigned char)s.p[i]);
+    if (words >= 3 || !words || !digits) return words >= 3;
+    dt_ans c = fresh(&none);
+    dt_tokens t;
+    bool ok = dt_ans_lex(&c, s.p, s.n, false, &t) && dt_ans_parse(&c, &t);
+    dt_arena_clear(&c.mem);
+    return !ok;
 }
 
 /* The last number of plain text from `from` on, with what makes it a fraction. */
@@ -199,6 +227,7 @@ static bool find_answer(dt_span s, const duet_verify_options *o, found *f) {
         size_t last = dt_span_find_last(s, "\\boxed{");
         if (last != SIZE_MAX) return false; /* the last box is not closed */
     }
+    if (!o->no_expr && dt_after_hashes(s, &f->s)) return true;
     dt_span bare = dt_strip_markup(s);
     if (bare.n && !has_math(bare) && !is_prose(bare) && !(o->no_expr && bare.n == s.n)) {
         bool inner_newline = o->no_expr && s.n > 2 && s.p[0] == '\\' && s.p[1] == '(' && s.p[2] == '\n';
@@ -244,18 +273,15 @@ static dt_node *read_tree(dt_ans *c, dt_span s, bool plain_commas, bool *commas)
     return dt_ans_parse(c, &t);
 }
 
-static dt_ans fresh(const duet_verify_options *o) {
-    return (dt_ans){.mem = {.block_bytes = 1 << 15}, .steps = DT_ANS_STEPS, .digits = o->digits > 0 ? o->digits : 6, .set_rel = !o->one_way};
-}
-
 /* Letters and digits of both without spacing: the last resort when one cannot be read. */
 static bool same_text(dt_span a, dt_span b) {
-    size_t i = 0, j = 0;
+    size_t i = 0, j = 0, from[2];
     static const char *const blanks[] = {" ", "\n", "\t", "\\,", "\\;", "\\!", "\\ ", "~", "\\left", "\\right", "\\quad", "$"};
     for (;;) {
         for (int side = 0; side < 2; side++) {
             size_t *k = side ? &j : &i;
             dt_span s = side ? b : a;
+            from[side] = *k;
             for (bool moved = true; moved;) {
                 moved = false;
                 for (size_t q = 0; q < DT_COUNT(blanks) && !moved; q++)
@@ -266,6 +292,8 @@ static bool same_text(dt_span a, dt_span b) {
             }
         }
         if (i >= a.n || j >= b.n) return i >= a.n && j >= b.n;
+        bool gap = i > from[0], other = j > from[1]; /* "1 2" is not "12" */
+        if (gap != other && i && isdigit((unsigned char)a.p[from[0] ? from[0] - 1 : 0]) && isdigit((unsigned char)a.p[i])) return false;
         if (a.p[i++] != b.p[j++]) return false;
     }
 }
