@@ -128,6 +128,8 @@ dt_tri dt_ans_rounded_equal(dt_ans *c, const dt_node *a, const dt_node *b);
 /* Sign of a - b of two real constants: -1, 0 (not separated), 1; false: not real constants. */
 bool dt_ans_ball_order(dt_ans *c, const dt_node *a, const dt_node *b, int *sign);
 
+bool dt_ans_is_name(const dt_node *n); /* x, x_1, f(x), AB, ...: what an answer may be called */
+
 /* Numbers and expressions; *by is raised to the weakest method used. */
 dt_tri dt_ans_number_equal(dt_ans *c, const dt_node *a, const dt_node *b, dt_method *by);
 /* As subsets of the real line; UNKNOWN where one of them is none (why is not set then). */

@@ -72,26 +72,36 @@ static bool is_capitals(const dt_node *n) { /* AB, ABC: a segment, a triangle */
     return true;
 }
 
-/* What stands left of "=" only to say what is meant: x, x_1, AB, f(x), |AB|, f^{-1}(x), P(A), (x, y), a word. */
-static bool is_name(const dt_node *n) {
+/* dy, dx, AB: what stands above and below in dy/dx = ... and AB/CD = ... */
+static bool is_plain_product(const dt_node *n) {
+    return is_capitals(n) || n->kind == N_SYM || (n->kind == N_MUL && n->n == 2 && n->kid[0]->kind == N_SYM && n->kid[0]->s[0] == 'd' && n->kid[1]->kind == N_SYM);
+}
+
+/* What stands left of "=" only to say what is meant: x, x_1, AB, f(x), |AB|, f^{-1}(x), P(A), AB/CD, a:b, (x, y), a word. */
+bool dt_ans_is_name(const dt_node *n) {
     switch (n->kind) {
+    case N_DIV: return is_plain_product(n->kid[0]) && is_plain_product(n->kid[1]);
+    case N_RATIO:
+        for (int i = 0; i < n->n; i++)
+            if (!dt_ans_is_name(n->kid[i])) return false;
+        return true;
     case N_SYM: return true;
     case N_TEXT: return true;
     case N_OPAQUE: return n->n && (n->s[0] == '_' || !strcmp(n->s, "prime") || !strcmp(n->s, "figure") || !strcmp(n->s, "bar") || !strcmp(n->s, "vec") || !strcmp(n->s, "hat")) &&
-                          (is_name(n->kid[0]) || is_capitals(n->kid[0]));
+                          (dt_ans_is_name(n->kid[0]) || is_capitals(n->kid[0]));
     case N_FUNC: return n->fn == F_ABS && is_capitals(n->kid[0]);
     case N_TUPLE:
         for (int i = 0; i < n->n; i++)
-            if (!is_name(n->kid[i])) return false;
+            if (!dt_ans_is_name(n->kid[i])) return false;
         return n->n > 0;
-    case N_UNIT: return is_name(n->kid[0]);
+    case N_UNIT: return dt_ans_is_name(n->kid[0]);
     case N_POW: return n->kid[0]->kind == N_SYM && n->kid[1]->kind == N_NEG;
     case N_MUL: {
         if (is_capitals(n)) return true;
         const dt_node *f = n->kid[0], *x = n->kid[n->n - 1];
         if (n->n == 2 && f->kind == N_OPAQUE && !strcmp(f->s, "figure")) return true;
         bool applied = x->paren || x->kind == N_TUPLE;
-        return n->n == 2 && applied && (f->kind == N_SYM || f->kind == N_OPAQUE || f->kind == N_POW) && is_name(f);
+        return n->n == 2 && applied && (f->kind == N_SYM || f->kind == N_OPAQUE || f->kind == N_POW) && dt_ans_is_name(f);
     }
     default: return false;
     }
@@ -260,10 +270,6 @@ static bool list_items(dt_ans *c, dt_node *n, items *out) {
     bool list = n->kind == N_LIST || n->kind == N_SET;
     for (int i = 0; i < (list ? n->n : 1); i++) {
         dt_node *x = list ? n->kid[i] : n;
-        if (list && x->kind == N_LIST) {
-            if (!list_items(c, x, out)) return false;
-            continue;
-        }
         bool two = has_kind(x, N_PM);
         if (out->n + 1 + two > DT_ANS_MAX_ITEMS) return dt_ans_stop(c, "too long a list");
         out->v[out->n++] = choose(c, x, true);
@@ -273,7 +279,7 @@ static bool list_items(dt_ans *c, dt_node *n, items *out) {
     return true;
 }
 
-static bool is_equation(const dt_node *n) { return n->kind == N_REL && n->n == 2 && n->s[0] == '=' && is_name(n->kid[0]); }
+static bool is_equation(const dt_node *n) { return n->kind == N_REL && n->n == 2 && n->s[0] == '=' && dt_ans_is_name(n->kid[0]); }
 
 /* "x = 1, y = 2" against "1, 2": the names say the order. */
 static bool named_apart(dt_ans *c, const items *a) {
@@ -431,11 +437,11 @@ static bool is_expression(const dt_node *n) {
 static dt_tri relations(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     bool chain_a = a->n > 2 && memchr(a->s, '=', a->sn) && !memchr(a->s, '<', a->sn), chain_b = b->n > 2 && memchr(b->s, '=', b->sn) && !memchr(b->s, '<', b->sn);
     dt_node *la = a->kid[a->n - 1], *lb = b->kid[b->n - 1];
-    if ((chain_a || chain_b) && a->s[0] == '=' && b->s[0] == '=' && is_name(a->kid[0]) && is_name(b->kid[0])) /* z = 1 + 1 = 2 */
+    if ((chain_a || chain_b) && a->s[0] == '=' && b->s[0] == '=' && dt_ans_is_name(a->kid[0]) && dt_ans_is_name(b->kid[0])) /* z = 1 + 1 = 2 */
         return keys_equal(c, a->kid[0], b->kid[0]) == DT_YES ? dt_ans_equal(c, la, lb, by) : DT_NO;
     if (a->n == b->n && !memcmp(a->s, b->s, a->sn) && keys_equal(c, a->kid[0], b->kid[0]) == DT_YES) {
         dt_tri r = in_order(c, a->kid + 1, b->kid + 1, a->n - 1, by);
-        if (r == DT_YES || (r == DT_NO && a->s[0] == '=' && is_name(a->kid[0]))) return r;
+        if (r == DT_YES || (r == DT_NO && a->s[0] == '=' && dt_ans_is_name(a->kid[0]))) return r;
     }
     if (a->n == 2 && b->n == 2 && is_expression(a) == false && a->s[0] == '=' && b->s[0] == '=') { /* kids decide below */
         if (!is_expression(a->kid[0]) || !is_expression(a->kid[1]) || !is_expression(b->kid[0]) || !is_expression(b->kid[1])) return keys_equal(c, a, b);
@@ -471,12 +477,20 @@ static dt_tri relations(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     return keys_equal(c, a, b);
 }
 
+/* x = 1/3 \approx 0.33: without what is only near. */
+static void drop_near(dt_node *n) {
+    while (n->n > 2 && n->s[n->sn - 1] == '~') {
+        n->n--;
+        n->sn--;
+    }
+}
+
 /* What a relation says about the thing asked for; the relation itself if it says more than that. */
 static dt_node *value_of(dt_node *n) {
     if (n->kind != N_REL) return n;
     for (size_t i = 0; i < n->sn; i++)
         if (n->s[i] != '=' && n->s[i] != '~' && !(n->s[i] == 'm' && n->sn == 1)) return n;
-    if (is_name(n->kid[0])) return n->kid[n->n - 1];
+    if (dt_ans_is_name(n->kid[0])) return n->kid[n->n - 1];
     if (n->sn == 1 && n->s[0] == '=' && n->kid[1]->kind == N_SYM && !has_kind(n->kid[0], N_SYM)) return n->kid[0];
     for (int i = 0; i < n->n; i++)
         if (has_kind(n->kid[i], N_SYM) || has_kind(n->kid[i], N_OPAQUE)) return n;
@@ -524,6 +538,8 @@ dt_tri dt_ans_equal(dt_ans *c, const dt_node *ca, const dt_node *cb, dt_method *
     if (!a || !dt_ans_spend(c, 2)) return DT_UNKNOWN;
     *a = *ca;
     *b = *cb;
+    if (a->kind == N_REL) drop_near(a);
+    if (b->kind == N_REL) drop_near(b);
     if (a->kind == N_REL && b->kind == N_REL) return relations(c, a, b, by);
     if (a->kind == N_REL || b->kind == N_REL) {
         dt_node *x = value_of(a), *y = value_of(b);

@@ -59,7 +59,7 @@ static const word functions[] = {
 /* Words of plain text that mean something. */
 static const word words[] = {
     {"pi", T_SYM, 0, "\\pi"}, {"infinity", T_INF, 0, 0}, {"inf", T_INF, 0, 0},      {"oo", T_INF, 0, 0},     {"infty", T_INF, 0, 0},
-    {"and", T_AND, 0, 0},     {"or", T_OR, 0, 0},        {"percent", T_PERCENT, 0, 0}, {"degrees", T_CIRC, 0, 0}, {"degree", T_CIRC, 0, 0},
+    {"and", T_AND, 0, 0},     {"or", T_OR, 0, 0},        {"percent", T_PERCENT, 0, 0}, {"pct", T_PERCENT, 0, 0}, {"degrees", T_CIRC, 0, 0}, {"degree", T_CIRC, 0, 0},
     {"union", T_CUP, 0, 0},   {"theta", T_SYM, 0, "\\theta"}, {"alpha", T_SYM, 0, "\\alpha"}, {"beta", T_SYM, 0, "\\beta"}, {"mod", T_MOD, 0, 0},
     {"lambda", T_SYM, 0, "\\lambda"}, {"sigma", T_SYM, 0, "\\sigma"}, {"omega", T_SYM, 0, "\\omega"}, {"gamma", T_SYM, 0, "\\gamma"},
 };
@@ -180,6 +180,19 @@ static size_t separator(const lexer *l, size_t i, bool *comma) {
         if (k == 1 && (l->plain_commas || l->inner > 0)) return 0;
         *comma = k == 1;
         return k;
+    }
+    size_t b = i; /* {,} with blanks anywhere */
+    while (text_at(l, b, " ") || text_at(l, b, "{"))
+        b++;
+    if (b > i && text_at(l, b, ",") && l->s[b - 1] != ',') {
+        bool brace = memchr(l->s + i, '{', b - i) != NULL;
+        for (b++; text_at(l, b, " "); b++)
+            ;
+        if (brace && text_at(l, b, "}")) {
+            for (b++; text_at(l, b, " "); b++)
+                ;
+            if (group_at(l, b)) return b - i;
+        }
     }
     for (size_t k = 0; k < DT_COUNT(marks); k++)
         if (text_at(l, i, marks[k]) && group_at(l, i + strlen(marks[k]))) return strlen(marks[k]);
@@ -460,7 +473,7 @@ static bool punctuation(lexer *l) {
     } marks[] = {{"<=", T_REL, 'l'}, {">=", T_REL, 'g'}, {"!=", T_REL, 'n'}, {"==", T_REL, '='}, {"=<", T_REL, 'l'}, {"=>", T_REL, 'i'}, {"->", T_REL, 't'}, {"**", T_POW, 0}, {"...", T_DOTS, 0},
                  {"+-", T_PM, 0},    {"+/-", T_PM, 0},   {"+", T_PLUS, 0},   {"-", T_MINUS, 0},  {"*", T_MUL, 0},    {"/", T_DIV, 0},    {"^", T_POW, 0},    {"_", T_SUB, 0},
                  {"!", T_BANG, 0},   {"'", T_PRIME, 0},  {"%", T_PERCENT, 0}, {"=", T_REL, '='}, {"<", T_REL, '<'},  {">", T_REL, '>'},  {"(", T_LPAR, 0},   {")", T_RPAR, 0},
-                 {"[", T_LBRACK, 0}, {"]", T_RBRACK, 0}, {"{", T_LBRACE, 0}, {"}", T_RBRACE, 0}, {"|", T_BAR, 0},    {",", T_COMMA, 0},  {";", T_COMMA, 0},  {":", T_COLON, 0},  {"&", T_AMP, 0}};
+                 {"[", T_LBRACK, 0}, {"]", T_RBRACK, 0}, {"{", T_LBRACE, 0}, {"}", T_RBRACE, 0}, {"|", T_BAR, 0},    {",", T_COMMA, 0},  {";", T_COMMA, ';'},  {":", T_COLON, 0},  {"&", T_AMP, 0}};
     for (size_t k = 0; k < DT_COUNT(marks); k++)
         if (text_at(l, l->i, marks[k].s)) {
             if (marks[k].kind == T_REL && marks[k].id == 'n' && l->out->n && text_at(l, l->i, "!==")) continue;

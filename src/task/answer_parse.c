@@ -9,6 +9,7 @@ typedef struct parser {
     dt_ans *c;
     const dt_token *t;
     size_t i;
+    bool semicolon; /* the last separator had one */
     int depth, bars, braces_set; /* open |, and open sets (there a colon separates) */
     dt_token rest;               /* the digits of a split number that remain; kind T_NUM while there are some */
     dt_token now;
@@ -725,25 +726,37 @@ static dt_node *parse_relation(parser *p) {
 static bool separator(parser *p, char *what) {
     bool any = false;
     *what = ',';
+    p->semicolon = false;
     while (at(p, T_COMMA) || at(p, T_AND) || at(p, T_OR) || (at(p, T_ROW) && p->depth == 0)) {
         if (at(p, T_AND)) *what = 'a';
         if (at(p, T_OR)) *what = 'o';
+        if (at(p, T_COMMA) && peek(p)->id == ';') p->semicolon = true;
         next(p);
         any = true;
     }
     return any;
 }
 
+/* What was read since the last semicolon, as one item: p = 5, q = 2; p = 7, q = 2. */
+static bool close_group(parser *p, kids *groups, kids *k) {
+    dt_node *x = k->n == 1 ? k->v[0] : with_name(of_kids(p, N_LIST, k), ",");
+    *k = (kids){0};
+    return add_kid(p, groups, x);
+}
+
 static dt_node *parse_list(parser *p) {
-    kids k = {0};
+    kids k = {0}, groups = {0};
     char kind = ',', what = ',';
     if (!add_kid(p, &k, parse_relation(p))) return NULL;
     while (separator(p, &what)) {
         if (what != ',') kind = what;
+        if (p->semicolon && !close_group(p, &groups, &k)) return NULL;
         if (at(p, T_END) || at(p, T_RPAR) || at(p, T_RBRACK) || at(p, T_RBRACE) || at(p, T_RSET)) break; /* a trailing comma */
         if (!add_kid(p, &k, parse_relation(p))) return NULL;
         if (k.n > DT_ANS_MAX_TOKENS) return fail(p, "too long a list");
     }
+    if (groups.n && k.n && !close_group(p, &groups, &k)) return NULL;
+    if (groups.n) k = groups;
     if (k.n == 1) return k.v[0];
     return with_name(of_kids(p, N_LIST, &k), kind == ',' ? "," : kind == 'a' ? "a" : "o");
 }

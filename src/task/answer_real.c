@@ -131,7 +131,7 @@ static bool intersect(dt_ans *c, reals *a, reals *b, dt_method *by) {
 
 static bool is_variable(const dt_node *n) {
     return (n->kind == N_SYM && !(n->sn == 1 && (n->s[0] == 'e' || n->s[0] == 'i')) && !(n->sn == 3 && !memcmp(n->s, "\\pi", 3)) && !(n->sn == 5 && !memcmp(n->s, "bb(R)", 5))) ||
-           (n->kind == N_OPAQUE && n->sn == 1 && n->s[0] == '_' && n->kid[0]->kind == N_SYM);
+           (n->kind == N_OPAQUE && n->sn == 1 && n->s[0] == '_' && n->kid[0]->kind == N_SYM) || (n->kind == N_MUL && n->n == 2 && n->kid[0]->kind == N_SYM && n->kid[1]->paren && dt_ans_is_name(n));
 }
 
 static bool is_line(const dt_node *n) {
@@ -180,7 +180,7 @@ static bool relation(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int
     if (at < 0 || n->n > 3 || (n->n == 3 && at != 1)) return false;
     out->var = n->kid[at]->s;
     out->var_n = n->kid[at]->sn;
-    if (n->kid[at]->kind == N_OPAQUE && !(out->var = dt_ans_key(c, n->kid[at], &out->var_n))) return false;
+    if (n->kid[at]->kind != N_SYM && !(out->var = dt_ans_key(c, n->kid[at], &out->var_n))) return false;
     if (n->n == 2 && n->s[0] == 'm') {
         const char *var = out->var;
         size_t len = out->var_n;

@@ -290,11 +290,11 @@ static dt_span sentence(dt_span s) {
     return s;
 }
 
-bool dt_after_answer_is(dt_span s, dt_span *out) {
-    static const char *const marks[] = {"answer is", "\xE7\xAD\x94\xE6\xA1\x88\xE6\x98\xAF", "\xE7\xAD\x94\xE6\xA1\x88\xE4\xB8\xBA"};
+bool dt_after_answer_is(dt_span s, bool colon_too, dt_span *out) {
+    static const char *const marks[] = {"answer is", "\xE7\xAD\x94\xE6\xA1\x88\xE6\x98\xAF", "\xE7\xAD\x94\xE6\xA1\x88\xE4\xB8\xBA", "answer:"};
     for (size_t i = s.n; i-- > 0;)
-        for (size_t k = 0; k < DT_COUNT(marks); k++)
-            if (k ? dt_span_starts(s, i, marks[k]) : dt_span_starts_nocase(s, i, marks[k])) {
+        for (size_t k = 0; k < DT_COUNT(marks) - !colon_too; k++)
+            if (k == 1 || k == 2 ? dt_span_starts(s, i, marks[k]) : dt_span_starts_nocase(s, i, marks[k])) {
                 dt_span after = dt_strip_markup(sentence(dt_span_from(s, i + strlen(marks[k]))));
                 if (!after.n) continue;
                 *out = after;
@@ -318,7 +318,7 @@ static bool free_answer(dt_span s, dt_span *out, bool *number) {
         *out = dt_strip_markup(*out);
         return true;
     }
-    if (minerva(s, out) || dt_after_answer_is(s, out)) return true;
+    if (minerva(s, out) || dt_after_answer_is(s, false, out)) return true;
     *number = true;
     return last_number(s, out);
 }

@@ -60,7 +60,7 @@ size_t dt_number_at(dt_span s, size_t i);
 /* The number after the last "####", without its sign if that stands before a currency; false: none. */
 bool dt_after_hashes(dt_span s, dt_span *out);
 /* The text after the last "answer is" (or its kin), cut at the end of its line or sentence; false: none. */
-bool dt_after_answer_is(dt_span s, dt_span *out);
+bool dt_after_answer_is(dt_span s, bool colon, dt_span *out); /* colon: "answer:" counts too */
 /* $...$, \(...\), \[...\], stars, a last full stop: away from both ends. */
 dt_span dt_strip_markup(dt_span s);
 

@@ -91,7 +91,7 @@ static bool last_math(dt_span s, found *f, size_t *end) {
     } kinds[] = {{"$$", "$$", false}, {"\\[", "\\]", false}, {"$", "$", true}, {"\\(", "\\)", true}};
     dt_span in[16];
     size_t from[16], to[16], n = 0;
-    bool none[4] = {false}; /* no further end of this kind: do not look again */
+    bool joined = false, none[4] = {false}; /* no further end of this kind: do not look again */
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] == '\\' && i + 1 < s.n && strchr("$\\", s.p[i + 1])) {
             i++;
@@ -129,8 +129,13 @@ static bool last_math(dt_span s, found *f, size_t *end) {
     if (!n) return false;
     f->s = in[n - 1];
     *end = to[n - 1];
-    for (size_t k = n - 1; k > 0 && connects((dt_span){s.p + to[k - 1], from[k] - to[k - 1]}) && memchr(s.p + to[k - 1], 'd', from[k] - to[k - 1]); k--)
-        join(f, in[k - 1]); /* "$a$ and $b$" */
+    for (size_t k = n - 1; k > 0; k--) { /* "$a$ and $b$", "$a$, $b$ or $c$" */
+        dt_span gap = {s.p + to[k - 1], from[k] - to[k - 1]};
+        bool word = dt_span_find(gap, 0, "and") != SIZE_MAX || dt_span_find(gap, 0, "or") != SIZE_MAX;
+        if (!connects(gap) || !(word || (joined && memchr(gap.p, ',', gap.n)))) break;
+        join(f, in[k - 1]);
+        joined = true;
+    }
     return true;
 }
 
@@ -236,7 +241,11 @@ static bool find_answer(dt_span s, const duet_verify_options *o, found *f) {
             return true;
         }
     }
-    if (dt_after_answer_is(s, &f->s) && f->s.n < 400 && !is_prose(f->s) && !has_math(f->s) && !(o->no_expr && !memchr(f->s.p, '\\', f->s.n))) return true;
+    if (dt_after_answer_is(s, true, &f->s) && f->s.n < 400 && !is_prose(f->s) && !has_math(f->s)) {
+        size_t from = (size_t)(f->s.p - s.p);
+        bool math = from && (s.p[from - 1] == '$' || dt_span_starts(s, from - 1, "(") || dt_span_starts(s, from - 1, "[")); /* its delimiters are gone */
+        if (!o->no_expr || math || memchr(f->s.p, '\\', f->s.n)) return true;
+    }
     bool math = !o->no_latex && last_math(s, f, &end);
     dt_span number;
     if (!o->no_expr && last_plain(s, math ? end : 0, &number)) {
@@ -298,6 +307,21 @@ static bool same_text(dt_span a, dt_span b) {
     }
 }
 
+/* "1,22" where a comma is the decimal point: the same with a point, in buf; false: no such number. */
+static bool decimal_comma(dt_span s, char buf[64], dt_span *out) {
+    size_t i = s.n && *s.p == '-', n = 0, whole = 0, part = 0, comma = 0;
+    if (s.n >= 60) return false;
+    for (size_t k = 0; k < i; k++)
+        buf[n++] = s.p[k];
+    for (; i < s.n && (isdigit((unsigned char)s.p[i]) || (s.p[i] == ' ' && i)); i++)
+        if (s.p[i] != ' ') buf[n++] = s.p[i], whole++;
+    if (i < s.n && s.p[i] == ',') buf[n++] = '.', comma++, i++;
+    for (; i < s.n && isdigit((unsigned char)s.p[i]); i++)
+        buf[n++] = s.p[i], part++;
+    *out = (dt_span){buf, n};
+    return i == s.n && whole && comma && part;
+}
+
 static void compare(dt_span gold, dt_span pred, const duet_verify_options *o, duet_verdict *v) {
     static const char *const methods[] = {"text", "exact", "ball", "rounding"};
     dt_ans c = fresh(o);
@@ -317,6 +341,15 @@ static void compare(dt_span gold, dt_span pred, const duet_verify_options *o, du
         }
     } else if (same_text(gold, pred)) {
         r = DT_YES;
+    }
+    char buf[64];
+    dt_span other;
+    bool comma_g = decimal_comma(gold, buf, &other), comma_p = !comma_g && decimal_comma(pred, buf, &other);
+    if (r != DT_YES && (comma_g || comma_p) && memchr(comma_g ? pred.p : gold.p, '.', comma_g ? pred.n : gold.n)) {
+        g = comma_g ? read_tree(&c, other, true, &commas_g) : g;
+        p = comma_p ? read_tree(&c, other, true, &commas_p) : p;
+        by = DT_BY_TEXT;
+        if (g && p && dt_ans_equal(&c, g, p, &by) == DT_YES) r = DT_YES;
     }
     v->equal = r == DT_YES;
     v->method = r == DT_YES ? methods[by] : r == DT_NO ? "different" : "undecided";
