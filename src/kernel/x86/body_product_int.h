@@ -159,7 +159,7 @@ V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
                     const i16 s = scale_256(t, sc + run / 2 * DT_HALF_BYTES + (half + x) * 32, odd);
 #pragma GCC unroll 16
                     for (int m = 0; m < R; m++)
-                        sum[m][x] = i_add(sum[m][x], i_mul(dot[m][x], s));
+                        sum[m][x] = i_now(i_add(sum[m][x], i_mul(dot[m][x], s)));
                 }
             }
         }
@@ -187,14 +187,13 @@ V16_INLINE void mins_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
 V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
     const dt_layout l = dt_layout_of(t);
     const size_t d = dt_layout_d(&l);
-    float kept[INT_ROWS * PROD_COLS * 16] __attribute__((aligned(64)));
-    float *acc = kept; /* in memory: the registers are for the integers */
+    v16 floats[INT_ROWS][PROD_COLS], (*acc)[PROD_COLS] = floats; /* in memory: the registers are for the integers */
     __asm__("" : "+r"(acc) : : "memory");
 #pragma GCC unroll 16
     for (int m = 0; m < R; m++)
 #pragma GCC unroll 2
         for (int x = 0; x < C; x++)
-            v_store(acc + (m * C + x) * 16, c_load(c + (size_t)m * ldc, width, x, from_c));
+            acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
     for (size_t n = k / (size_t)l.elems; n; n--, w += l.size, a += DT_Q256_WORDS * R) {
         i16 sum[INT_ROWS][PROD_COLS];
         if (R <= 2) fetch_ahead(w, l.size);
@@ -208,10 +207,8 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
         for (int x = 0; x < C; x++) {
             const v16 dx = v_half(w + d + (half + x) * 32);
 #pragma GCC unroll 16
-            for (int m = 0; m < R; m++) {
-                float *y = acc + (m * C + x) * 16;
-                v_store(y, v_fma(i_to_float(sum[m][x]), v_mul(dx, v_set(float_at(a + 64 * R + m))), v_load(y)));
-            }
+            for (int m = 0; m < R; m++)
+                acc[m][x] = v_fma(i_to_float(sum[m][x]), v_mul(dx, v_set(float_at(a + 64 * R + m))), acc[m][x]);
         }
         if (!l.has_m) continue;
 #pragma GCC unroll 16
@@ -224,17 +221,15 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
         for (int x = 0; x < C; x++) {
             const v16 dx = v_half(w + d + DT_HALF_BYTES + (half + x) * 32);
 #pragma GCC unroll 16
-            for (int m = 0; m < R; m++) {
-                float *y = acc + (m * C + x) * 16;
-                v_store(y, v_fma(v_neg(i_to_float(sum[m][x])), v_mul(dx, v_set(float_at(a + 64 * R + m))), v_load(y)));
-            }
+            for (int m = 0; m < R; m++)
+                acc[m][x] = v_fma(v_neg(i_to_float(sum[m][x])), v_mul(dx, v_set(float_at(a + 64 * R + m))), acc[m][x]);
         }
     }
 #pragma GCC unroll 16
     for (int m = 0; m < R; m++)
 #pragma GCC unroll 2
         for (int x = 0; x < C; x++)
-            c_store(c + (size_t)m * ldc, width, x, v_load(acc + (m * C + x) * 16));
+            c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
 }
 
 #define TILE_32(T, R)                                                                                                   \
@@ -245,9 +240,12 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
     static void tile_##T##_##R(TILE_ARGS) {                                                                             \
         tile_256(DT_##T, R, PROD_COLS, c, ldc, w, PROD_COLS == 2 ? 0 : half, a, k, width, from_c);                                                 \
     }
-#if INT_ROWS == 6
-#define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3) KIND(T, 4) KIND(T, 5) KIND(T, 6)
-#define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3, tile_##T##_4, tile_##T##_5, tile_##T##_6}
+#if INT_ROWS == 5
+#define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3) KIND(T, 4) KIND(T, 5)
+#define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3, tile_##T##_4, tile_##T##_5}
+#elif INT_ROWS == 4
+#define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3) KIND(T, 4)
+#define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3, tile_##T##_4}
 #else
 #define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3)
 #define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3}

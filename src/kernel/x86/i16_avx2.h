@@ -24,6 +24,11 @@ V16_INLINE i16 i_set(uint32_t x) {
     __m256i y = _mm256_set1_epi32((int)x);
     return (i16){y, y};
 }
+/* The same number, which the compiler has to have in registers now: else it regroups long sums and runs out of them. */
+V16_INLINE i16 i_now(i16 x) {
+    __asm__("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
 V16_INLINE i16 i_load(const void *p) {
     const __m256i *q = p;
     return (i16){_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};

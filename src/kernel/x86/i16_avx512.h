@@ -6,7 +6,7 @@
 
 #include "kernel/x86/v16_avx512.h"
 
-#define INT_ROWS 6    /* 6 x 2 sums of integers, 6 x 2 sums of floats */
+#define INT_ROWS 4    /* 4 x 2 sums of integers, 4 x 2 sums of floats */
 #define FLOAT_ROWS 12 /* 12 x 2 sums */
 #define PROD_COLS 2   /* vectors of outputs together: a panel */
 #define Q8_SIGNED 0   /* i_dot_wide takes the stored numbers as they are */
@@ -20,6 +20,11 @@ V16_INLINE i16 i_zero(void) {
 }
 V16_INLINE i16 i_set(uint32_t x) {
     return _mm512_set1_epi32((int)x);
+}
+/* The same number, which the compiler has to have in a register now: else it regroups long sums and runs out of registers. */
+V16_INLINE i16 i_now(i16 a) {
+    __asm__("" : "+v"(a));
+    return a;
 }
 V16_INLINE i16 i_load(const void *p) {
     return _mm512_loadu_si512(p);
