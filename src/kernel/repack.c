@@ -1,7 +1,7 @@
 /* From the rows of a file to panels: the words of a block are spread over the outputs (layout.h), a panel at a time. */
 #include "kernel/layout.h"
 
-#define VISIT_BYTES 256 /* read from one row before the next one: whole cache lines of the file */
+#define VISIT_BYTES 128 /* read from one row before the next one: whole cache lines of the file */
 
 typedef struct fill_job {
     dt_packed *w;
@@ -34,14 +34,12 @@ static void put_pairs(uint8_t *out, size_t field, int n, const uint8_t *v, int r
         memcpy(out + field + (size_t)(r / 2) * DT_HALF_BYTES + 2 * n, v + r, 2);
 }
 
-/* Bit 4 g + b of the file becomes bit g of byte b. */
+/* Bit 4 g + b of the file becomes bit g of byte b: the product puts bit b of a nibble at 7 i + b for i = 0..3. */
 static uint32_t fifth_bits_32(const uint8_t qh[4]) {
     const uint32_t u = word_at(qh);
     uint32_t out = 0;
-    for (int g = 0; g < 8; g++) {
-        const uint32_t four = u >> (4 * g) & 15;
-        out |= ((four & 1) | (four & 2) << 7 | (four & 4) << 14 | (four & 8) << 21) << g;
-    }
+    for (int g = 0; g < 8; g++)
+        out |= ((u >> (4 * g) & 15) * 0x204081u & 0x01010101u) << g;
     return out;
 }
 
@@ -127,9 +125,6 @@ static void put_block(const fill_job *j, uint8_t *out, int n, const uint8_t *b) 
     const size_t d = dt_layout_d(&j->l);
     const dt_dtype t = j->w->type;
     switch (t) {
-    case DT_F32:
-    case DT_BF16: memcpy(words, b, 4); break;
-    case DT_F16: memcpy(out + n * 2, b, 2); break;
     case DT_Q8_0: put_q8_0(out, words, d, n, b); break;
     case DT_Q2_K: put_q2_k(out, words, d, n, (const void *)b); break;
     case DT_Q3_K: put_q3_k(out, words, d, n, (const void *)b); break;
@@ -140,6 +135,19 @@ static void put_block(const fill_job *j, uint8_t *out, int n, const uint8_t *b) 
     }
 }
 
+/* Types without blocks: words (or half words) of a row follow one another in k. */
+static void put_elements(const fill_job *j, uint8_t *out, int n, const uint8_t *b, size_t blocks) {
+    if (j->w->type == DT_F16) {
+        out += n * 2;
+        for (size_t i = 0; i < blocks; i++, out += DT_HALF_BYTES, b += 2)
+            memcpy(out, b, 2);
+    } else {
+        out += n * 4;
+        for (size_t i = 0; i < blocks; i++, out += DT_WORD_BYTES, b += 4)
+            memcpy(out, b, 4);
+    }
+}
+
 static void fill_panel(void *arg, size_t task, int thread) {
     const fill_job *j = arg;
     (void)thread;
@@ -147,6 +155,7 @@ static void fill_panel(void *arg, size_t task, int thread) {
     const size_t file_block = (size_t)j->l.elems / dt_dtype_block(j->w->type) * dt_dtype_size(j->w->type);
     const int K = j->w->K, first = (int)panel * DT_NR;
     const int n0 = first > j->n0 ? 0 : j->n0 - first, n1 = j->n1 - first < DT_NR ? j->n1 - first : DT_NR;
+    const uint8_t *rows = j->rows + (size_t)(first + n0 - j->n0) * j->row_bytes;
     uint8_t *out = (uint8_t *)j->w->data + panel * j->blocks * j->l.size;
     const bool cut = j->w->type == DT_BF16 && K % 2; /* the last pair is half a pair */
     const size_t whole = j->blocks - cut, step = VISIT_BYTES / file_block + 1;
@@ -154,15 +163,19 @@ static void fill_panel(void *arg, size_t task, int thread) {
     for (size_t b0 = 0; b0 < whole; b0 += step) {
         const size_t b1 = b0 + step < whole ? b0 + step : whole;
         for (int n = n0; n < n1; n++) {
-            const uint8_t *row = j->rows + (size_t)(first + n - j->n0) * j->row_bytes;
-            for (size_t b = b0; b < b1; b++)
+            const uint8_t *row = rows + (size_t)(n - n0) * j->row_bytes;
+            for (size_t i = 0; b1 < whole && i < (b1 - b0) * file_block; i += 64) /* what the next visit reads */
+                __builtin_prefetch(row + b1 * file_block + i);
+            if (j->l.elems < DT_QK)
+                put_elements(j, out + b0 * j->l.size, n, row + b0 * file_block, b1 - b0);
+            for (size_t b = b0; j->l.elems >= DT_QK && b < b1; b++)
                 put_block(j, out + b * j->l.size, n, row + b * file_block);
         }
     }
     for (int n = n0; cut && n < n1; n++) {
         uint8_t last[4] = {0};
-        memcpy(last, j->rows + (size_t)(first + n - j->n0 + 1) * j->row_bytes - 2, 2);
-        put_block(j, out + whole * j->l.size, n, last);
+        memcpy(last, rows + (size_t)(n - n0 + 1) * j->row_bytes - 2, 2);
+        put_elements(j, out + whole * j->l.size, n, last, 1);
     }
 }
 
