@@ -66,6 +66,8 @@ typedef struct cli_args {
     /* convert */
     const char *type;
     bool no_tokenizer;
+    /* inspect */
+    bool tensors, hash;
     /* help */
     bool man;
 

@@ -80,8 +80,8 @@ const cli_command cli_convert = {
         "Into a folder go only F32, F16 and BF16 files, because from rounded numbers no exact folder can be made.\n\n"
         "Memory use does not grow with the model, and OUT appears when it is whole.",
     .examples = "duet convert Qwen3-0.6B Qwen3-0.6B.gguf --type q8_0  # 8 bits a weight\n"
-                "duet convert big-00001-of-00003.gguf big.gguf        # the parts in one file\n"
-                "duet convert Qwen3-4B-BF16.gguf Qwen3-4B             # a Hugging Face folder",
+                "duet convert big-00001-of-00003.gguf big.gguf  # the parts in one file\n"
+                "duet convert Qwen3-4B-BF16.gguf Qwen3-4B  # a Hugging Face folder",
     .opts = opts,
     .n_opts = DT_COUNT(opts),
     .run = run,

@@ -1,6 +1,7 @@
 /* A GGUF file from a Hugging Face folder or from another GGUF file: which tensors, which types, which keys. */
 #include "format/convert.h"
 #include "format/gguf_export.h"
+#include "format/parts.h"
 #include "tensor/quant.h"
 
 #include <stdlib.h>
@@ -104,61 +105,6 @@ static duet_status add(plan *p, const char *name, const dt_view *src, dt_gguf_ch
     return DUET_OK;
 }
 
-/* A tensor that the configuration asks for. */
-static duet_status need(plan *p, const char *gguf, size_t d0, size_t d1, duet_err *err) {
-    char hf[DT_GGUF_NAME], shape[96];
-    dt_gguf_change change = DT_GGUF_SAME;
-    const dt_view *v = dt_gguf_name_to_hf(&p->cfg, gguf, hf, &change) ? dt_hf_weights_find(p->hf, hf) : NULL;
-    if (!v)
-        return dt_fail(err, DUET_E_FORMAT, "%s: tensor %.80s is missing", p->in, hf);
-    if (!dt_view_is(v, d1 ? 2 : 1, d0, d1)) {
-        dt_view_shape_str(v, shape);
-        return d1 ? dt_fail(err, DUET_E_FORMAT, "%s: %.80s has shape %s, config says [%zu, %zu]", p->in, hf, shape, d0,
-                            d1)
-                  : dt_fail(err, DUET_E_FORMAT, "%s: %.80s has shape %s, config says [%zu]", p->in, hf, shape, d0);
-    }
-    if (v->dtype != DT_F32 && v->dtype != DT_BF16 && v->dtype != DT_F16)
-        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: %.80s is %s; F32, BF16 and F16 are supported", p->in, hf,
-                       dt_dtype_name(v->dtype));
-    return add(p, gguf, v, change, err);
-}
-
-static duet_status need_layer(plan *p, int l, duet_err *err) {
-    const dt_hf_config *c = &p->cfg;
-    const size_t D = (size_t)c->d_model, F = (size_t)c->d_ffn, E = (size_t)c->d_head;
-    const size_t HE = (size_t)c->n_heads * E, KE = (size_t)c->n_kv * E;
-    const struct {
-        const char *name;
-        size_t d0, d1;
-        bool there;
-    } parts[] = {
-        {"attn_norm.weight",           D,  0,  true         },
-        {"attn_q.weight",              HE, D,  true         },
-        {"attn_q.bias",                HE, 0,  c->qkv_bias  },
-        {"attn_k.weight",              KE, D,  true         },
-        {"attn_k.bias",                KE, 0,  c->qkv_bias  },
-        {"attn_v.weight",              KE, D,  true         },
-        {"attn_v.bias",                KE, 0,  c->qkv_bias  },
-        {"attn_q_norm.weight",         E,  0,  c->qk_norm   },
-        {"attn_k_norm.weight",         E,  0,  c->qk_norm   },
-        {"attn_output.weight",         D,  HE, true         },
-        {"post_attention_norm.weight", D,  0,  c->post_norms},
-        {"ffn_norm.weight",            D,  0,  true         },
-        {"ffn_gate.weight",            F,  D,  true         },
-        {"ffn_up.weight",              F,  D,  true         },
-        {"ffn_down.weight",            D,  F,  true         },
-        {"post_ffw_norm.weight",       D,  0,  c->post_norms},
-    };
-    char name[DT_GGUF_NAME];
-    duet_status st = DUET_OK;
-    for (size_t i = 0; !st && i < DT_COUNT(parts); i++) {
-        snprintf(name, sizeof name, "blk.%d.%s", l, parts[i].name);
-        if (parts[i].there)
-            st = need(p, name, parts[i].d0, parts[i].d1, err);
-    }
-    return st;
-}
-
 /* Weights that no part of the model uses: a name we do not know may be a part we do not do. */
 static duet_status refuse_others(const plan *p, duet_err *err) {
     size_t known = 0;
@@ -189,22 +135,28 @@ static duet_status plan_divisors(plan *p, duet_err *err) {
 }
 
 static duet_status plan_folder(plan *p, duet_err *err) {
-    const dt_hf_config *c = &p->cfg;
+    char name[DT_GGUF_NAME], own[DT_GGUF_NAME];
+    size_t n_params = 0;
+    dt_gguf_change change;
+    dt_view shape;
     duet_status st = dt_hf_config_read(p->in, &p->cfg, err);
     if (!st)
         st = dt_hf_generation_read(p->in, &p->gen, err);
     if (!st)
         st = dt_hf_weights_open(p->in, &p->hf, err);
+    const dt_part_files files = {.path = p->in, .hf = p->hf};
+    if (!st)
+        st = dt_part_check(&files, &p->cfg, &n_params, err);
     if (!st)
         st = plan_divisors(p, err);
-    if (!st)
-        st = need(p, "token_embd.weight", (size_t)c->n_vocab, (size_t)c->d_model, err);
-    for (int l = 0; !st && l < c->n_layers; l++)
-        st = need_layer(p, l, err);
-    if (!st)
-        st = need(p, "output_norm.weight", (size_t)c->d_model, 0, err);
-    if (!st && !c->tied)
-        st = need(p, "output.weight", (size_t)c->n_vocab, (size_t)c->d_model, err);
+    for (size_t i = 0; !st && dt_gguf_part(&p->cfg, i, name, &shape); i++) {
+        const dt_view *v = dt_part_find(&files, &p->cfg, name, own, &change);
+        if (v->dtype != DT_F32 && v->dtype != DT_BF16 && v->dtype != DT_F16)
+            st = dt_fail(err, DUET_E_UNSUPPORTED, "%s: %.80s is %s; F32, BF16 and F16 are supported", p->in, own,
+                         dt_dtype_name(v->dtype));
+        else
+            st = add(p, name, v, change, err);
+    }
     return st ? st : refuse_others(p, err);
 }
 

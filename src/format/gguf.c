@@ -162,7 +162,7 @@ static void read_value(cursor *c, dt_gguf_kv *kv) {
     if (n > (c->size - c->at) / (least ? least : 8))
         c->st = dt_fail(c->err, DUET_E_FORMAT,
                         "%s: %.100s claims %" PRIu64 " values of type %s at byte %zu, but the file ends at byte %zu: "
-                                                     "it was cut, is still being written, or is damaged",
+                        "it was cut, is still being written, or is damaged",
                         c->name, c->what, n, dt_gguf_type_name((dt_gguf_type)type), c->at, c->size);
     if (c->st)
         return;
@@ -357,17 +357,17 @@ static void place_tensors(cursor *c, dt_gguf *g, const part *p, size_t first) {
 /* ---- a file ---- */
 
 static uint64_t read_header(cursor *c, uint64_t *n_tensors) {
-    snprintf(c->what, sizeof c->what, "the header");
-    const uint8_t *magic = take(c, 4);
-    if (!magic)
-        return 0;
     static const uint8_t zeros[4] = {0};
-    if (memcmp(magic, "GGUF", 4))
-        c->st = dt_fail(c->err, DUET_E_FORMAT,
-                        memcmp(magic, zeros, 4) ? "%s: not a GGUF file: it does not begin with \"GGUF\""
-                                                : "%s: not a GGUF file: it begins with zeros; is it "
-                                                  "still being downloaded?",
-                        c->name);
+    const size_t there = c->size < 4 ? c->size : 4;
+    snprintf(c->what, sizeof c->what, "the header");
+    if (there && memcmp(c->p, "GGUF", there)) {
+        c->st = there == 4 && !memcmp(c->p, zeros, 4)
+                    ? dt_fail(c->err, DUET_E_FORMAT,
+                              "%s: not a GGUF file: it begins with zeros; is it still being downloaded?", c->name)
+                    : dt_fail(c->err, DUET_E_FORMAT, "%s: not a GGUF file: it does not begin with \"GGUF\"", c->name);
+        return 0;
+    }
+    take(c, 4);
     const uint32_t version = take_u32(c);
     if (!c->st && version != 2 && version != 3)
         c->st = version && !(version & 0xffffu)

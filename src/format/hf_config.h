@@ -101,6 +101,7 @@ duet_status dt_hf_weights_open(const char *dir, dt_hf_weights **out, duet_err *e
 void dt_hf_weights_close(dt_hf_weights *w);
 const dt_view *dt_hf_weights_find(const dt_hf_weights *w, const char *name); /* NULL = not there */
 size_t dt_hf_weights_count(const dt_hf_weights *w);
+int dt_hf_weights_files(const dt_hf_weights *w);
 const char *dt_hf_weights_name(const dt_hf_weights *w, size_t i);
 const dt_view *dt_hf_weights_view(const dt_hf_weights *w, size_t i);
 

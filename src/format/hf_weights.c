@@ -126,6 +126,10 @@ size_t dt_hf_weights_count(const dt_hf_weights *w) {
     return w->n;
 }
 
+int dt_hf_weights_files(const dt_hf_weights *w) {
+    return (int)w->n_shards;
+}
+
 const char *dt_hf_weights_name(const dt_hf_weights *w, size_t i) {
     return w->t[i].name;
 }
