@@ -574,8 +574,8 @@ static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     if (is_list(a) || is_list(b) || ((has_kind(a, N_PM) || has_kind(b, N_PM)) && !(a->kind == N_CUP || b->kind == N_CUP))) {
         dt_node *l = is_list(a) ? a : b, *o = is_list(a) ? b : a;
         if (o->kind == N_TUPLE && l->kind == N_LIST) { /* "(1, 2)" without its brackets */
-            if (o->n == l->n && !has_kind(o, N_TUPLE) && !has_kind(l, N_TUPLE)) return in_order(c, a->kid, b->kid, a->n, by);
-            if (o->n == l->n && has_kind(o, N_TUPLE)) return in_order(c, a->kid, b->kid, a->n, by);
+            bool interval = o->n == 2 && (o->s[0] == '[' || o->s[1] == ']');
+            return o->n == l->n && !interval ? in_order(c, a->kid, b->kid, a->n, by) : DT_NO;
         }
         if ((o->kind == N_CUP || o->kind == N_CAP || o->kind == N_SETMINUS || o->kind == N_BUILD || o->kind == N_EMPTY) || (o->kind == N_TUPLE && l->kind == N_SET)) {
             dt_tri r = dt_ans_real_equal(c, a, b, by);
