@@ -34,6 +34,7 @@ typedef struct cli_args {
     const char *M, *m, *before_M, *before_m;
     int ctx, threads, batch;
     const char *weights, *rope, *rope_M, *rope_m;
+    const char *chat_template, *M_template, *m_template;
     /* stages */
     const char *mode, *keep, *instruction;
     int signal_budget, answer_budget, predict;
@@ -41,6 +42,9 @@ typedef struct cli_args {
     uint64_t seed;
     double price_M, price_m, price_M_in, price_m_in;
     bool compare;
+    /* chat */
+    const char *system, *history;
+    bool no_signal;
     /* tasks and evaluation */
     const char *task, *data, *modes, *plot, *grader, *split;
     int n, k, first;
@@ -50,7 +54,7 @@ typedef struct cli_args {
     bool strict, lenient;
     const char *style;
     int digits;
-    bool plain, add_special, decode, skip_special, ignore_eos, all_tokens;
+    bool plain, add_special, decode, skip_special, ignore_eos, all_tokens, with_ids, list;
     /* training */
     bool resume, dry_run;
     /* bench */
@@ -105,7 +109,8 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
-    cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version, cli_help, cli_completion, cli_verify, cli_extract;
+    cli_template, cli_chat, cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version,
+    cli_help, cli_completion, cli_verify, cli_extract;
 
 /* main.c: all commands in the order of the overview; NULL-terminated. */
 extern const cli_command *const cli_commands[];
@@ -131,6 +136,14 @@ const cli_command *cli_find(const char *name); /* NULL = none */
     { 'm', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
 #define CLI_ROW_MODEL                                                                                                  \
     { 'm', "model", CLI_TEXT, CLI_AT(m), "PATH", "the model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
+#define CLI_ROW_TEMPLATE(what)                                                                                         \
+    { 0, "chat-template", CLI_TEXT, CLI_AT(chat_template), "NAME", what, NULL, 0, 0, NULL }
+/* For commands with both models. */
+#define CLI_ROWS_TEMPLATES                                                                                             \
+    CLI_ROW_TEMPLATE("chat template of both models, whatever their files say; `duet template --list` names them"),     \
+        {0, "M-chat-template", CLI_TEXT, CLI_AT(M_template), "NAME", "--chat-template for M only", NULL, 0, 0, NULL}, { \
+        0, "m-chat-template", CLI_TEXT, CLI_AT(m_template), "NAME", "--chat-template for m only", NULL, 0, 0, NULL     \
+    }
 #define CLI_ROW_THREADS                                                                                                \
     { 't', "threads", CLI_INT, CLI_AT(threads), "N", "threads; 0 = all CPUs", "0", 0, 4096, NULL }
 #define CLI_ROW_WEIGHTS                                                                                                \
@@ -170,7 +183,7 @@ const cli_command *cli_find(const char *name); /* NULL = none */
 #define CLI_ROWS_SAMPLING                                                                                              \
     {0,        "temp",                                                                                                 \
      CLI_REAL, CLI_AT(both.temp),                                                                                      \
-     "T",      "temperature; 0 = greedy (default: what the model's generation_config.json says)",                      \
+     "T",      "temperature; 0 = greedy (default: generation_config.json, else what the model's makers advise)",                      \
      NULL,     0,                                                                                                      \
      100,      NULL},                                                                                                  \
         {0, "top-k", CLI_INT, CLI_AT(both.top_k), "K", "sample among the K likeliest tokens; 0 = off", NULL,           \
@@ -243,6 +256,47 @@ int cli_finish(int code);
 /* One line on stderr that the next one replaces; on a terminal only. NULL clears it. */
 void cli_live(const char *line);
 
+/* ---- screen.c: the stages for a person ---- */
+typedef struct cli_screen {
+    bool live, colour; /* a terminal: text as it comes; with colours: dim signal, bright answer */
+    bool no_signal;    /* only the answer is shown */
+    int stage;         /* being printed; -1 = none yet */
+} cli_screen;
+cli_screen cli_screen_open(void);
+int cli_screen_text(void *user, int stage, const char *text, size_t n); /* on_text of a request; user: a cli_screen */
+void cli_screen_end(cli_screen *s);
+void cli_screen_whole(const cli_screen *s, const duet_pair_request *r); /* what was not streamed, as labelled lines */
+void cli_screen_dim(const cli_screen *s, const char *line);
+
+/* ---- input.c: lines from a person ---- */
+typedef struct cli_input cli_input;
+typedef enum cli_input_got {
+    CLI_INPUT_LINE,
+    CLI_INPUT_END,
+    CLI_INPUT_DROPPED,  /* Ctrl-C on a line with text: the line is gone */
+    CLI_INPUT_INTERRUPT /* Ctrl-C on an empty line */
+} cli_input_got;
+/* history: file that keeps the lines of a terminal; NULL = none. */
+duet_status cli_input_open(const char *history, cli_input **out, duet_err *err);
+void cli_input_close(cli_input *in); /* NULL is fine */
+bool cli_input_edits(const cli_input *in); /* is a person typing? */
+/* The next line without its end, borrowed until the next call. The prompt is shown only where a person types. */
+cli_input_got cli_input_line(cli_input *in, const char *prompt, const char **line, size_t *n);
+
+/* ---- talk.c: a conversation ---- */
+typedef struct cli_talk {
+    duet_message *v; /* texts owned */
+    bool *stopped;   /* an answer that Ctrl-C ended */
+    size_t n, cap;
+} cli_talk;
+void cli_talk_clear(cli_talk *t);
+bool cli_talk_add(cli_talk *t, const char *role, const char *text, size_t n, bool stopped); /* false: no memory */
+void cli_talk_cut(cli_talk *t, size_t n);      /* only the first n turns stay */
+size_t cli_talk_exchanges(const cli_talk *t);  /* questions with their answers */
+void cli_talk_drop(cli_talk *t, size_t k);     /* the k oldest exchanges, k <= cli_talk_exchanges */
+duet_status cli_talk_save(const cli_talk *t, const char *path, duet_err *err);
+duet_status cli_talk_load(cli_talk *t, const char *path, duet_err *err); /* replaces *t; on failure *t stays */
+
 /* ---- lines.c: JSON lines in, JSON lines out ---- */
 
 /* Handles n inputs at once: out[i] is the answer to in[i] (owned by the caller), {"error": ...} if it failed; err
@@ -256,13 +310,17 @@ duet_status cli_read_stdin(dt_buf *b, duet_err *err);
 
 /* ---- models.c: options -> engines and sampling ---- */
 duet_weights cli_weights(const cli_args *a);
-/* `rope` is the scaling of this model's stage, NULL = --rope-scaling. */
-duet_backend_options cli_engine_options(const cli_args *a, const char *rope);
+/* side: 'M' or 'm' where the options of that stage alone (--M-rope-scaling, ...) come before the common ones; 0 = neither. */
+duet_backend_options cli_backend_options(const cli_args *a, char side);
 /* duet_backend_open with these options; says on stderr how a large model is held. */
-duet_status cli_backend_open(const cli_args *a, const char *path, const char *rope, duet_backend **out, duet_err *err);
+duet_status cli_backend_open(const cli_args *a, const char *path, char side, duet_backend **out, duet_err *err);
+/* Is there a family of this name? The sentence in err lists them. */
+bool cli_template_known(const char *name, duet_err *err);
 /* The model's own advice, then --temp and its kin, then the stage's. stage may be NULL. */
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage);
 duet_pair_options cli_pair_options(const cli_args *a);
+void cli_say_terms(const cli_args *a, const duet_pair *p); /* what M and m share, one line on stderr; not if quiet */
+json_t *cli_terms_json(const duet_pair *p);
 const volatile int *cli_cancel(void);
 /* "FAMILY,knob=value,..." as a task. `text` is borrowed; settings of the form a=b may follow in more[n]. */
 duet_status cli_task_open(const char *text, char *const *more, int n, duet_task **out, duet_err *err);

@@ -162,21 +162,27 @@ static duet_status open_questions(eval *e, duet_err *err) {
 
 /* ---- models ---- */
 
-static duet_status open_model(eval *e, const char *path, const char *rope, duet_backend **out, duet_err *err) {
+static bool same_name(const char *a, const char *b) {
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+static duet_status open_model(eval *e, const char *path, char side, duet_backend **out, duet_err *err) {
     models *s = &e->models;
+    const duet_backend_options o = cli_backend_options(e->a, side);
     if (!path)
         return DUET_OK;
     for (size_t i = 0; i < s->n; i++) {
-        if (strcmp(s->path[i], path) || strcmp(s->rope[i] ? s->rope[i] : "", rope ? rope : ""))
+        if (strcmp(s->path[i], path) != 0 || !same_name(s->rope[i], o.model.rope_scaling) ||
+            !same_name(duet_backend_template(s->b[i]), o.chat_template))
             continue;
         *out = s->b[i];
         return DUET_OK;
     }
-    duet_status st = cli_backend_open(e->a, path, rope, out, err);
+    duet_status st = cli_backend_open(e->a, path, side, out, err);
     if (st)
         return st;
     s->path[s->n] = path;
-    s->rope[s->n] = rope;
+    s->rope[s->n] = o.model.rope_scaling;
     s->b[s->n++] = *out;
     return DUET_OK;
 }
@@ -184,13 +190,13 @@ static duet_status open_model(eval *e, const char *path, const char *rope, duet_
 static duet_status open_pairs(eval *e, duet_err *err) {
     const cli_args *a = e->a;
     duet_pair_options o = cli_pair_options(a);
-    duet_status st = open_model(e, a->M, a->rope_M, &e->M, err);
+    duet_status st = open_model(e, a->M, 'M', &e->M, err);
     if (!st)
-        st = open_model(e, a->m, a->rope_m, &e->m, err);
+        st = open_model(e, a->m, 'm', &e->m, err);
     if (!st)
-        st = open_model(e, a->before_M ? a->before_M : a->M, a->rope_M, &e->before_M, err);
+        st = open_model(e, a->before_M ? a->before_M : a->M, 'M', &e->before_M, err);
     if (!st)
-        st = open_model(e, a->before_m ? a->before_m : a->m, a->rope_m, &e->before_m, err);
+        st = open_model(e, a->before_m ? a->before_m : a->m, 'm', &e->before_m, err);
     if (!st)
         st = duet_pair_create(e->M, e->m, &o, &e->after, err);
     if (!st && (a->before_M || a->before_m))
@@ -516,6 +522,7 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                                                                                        },
     {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write eval.json, table.txt, samples.jsonl and plot.svg there", NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
+    CLI_ROWS_TEMPLATES,
     CLI_ROWS_BUDGETS,
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,

@@ -50,6 +50,20 @@ static bool whole_field(const json_t *in, const char *key, json_int_t lo, json_i
     return true;
 }
 
+/* A conversation, with the generation prompt unless the line says otherwise. */
+static bool read_messages(const job *j, const json_t *in, line *l, duet_err *err) {
+    json_t *request = json_copy((json_t *)(uintptr_t)in);
+    if (request && !json_object_get(in, "add_generation_prompt"))
+        json_object_set_new(request, "add_generation_prompt", json_true());
+    char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+    duet_status st = text ? duet_template_encode(duet_backend_tokenizer(j->b), duet_backend_template(j->b), text,
+                                                 strlen(text), &l->ids, err)
+                          : dt_fail(err, DUET_E_NOMEM, "no memory for a conversation");
+    free(text);
+    json_decref(request);
+    return !st;
+}
+
 static bool read_prompt(const job *j, const json_t *in, line *l, duet_err *err) {
     const json_t *ids = json_object_get(in, "ids"), *prompt = json_object_get(in, "prompt");
     if (ids)
@@ -58,8 +72,9 @@ static bool read_prompt(const job *j, const json_t *in, line *l, duet_err *err) 
         return !duet_tokenizer_encode(duet_backend_tokenizer(j->b), json_string_value(prompt),
                                       json_string_length(prompt), j->a->add_special ? DUET_ENC_ADD_SPECIAL : 0, &l->ids,
                                       err);
-    dt_fail(err, DUET_E_FORMAT, "neither ids nor prompt is there%s",
-            json_object_get(in, "messages") ? "; messages are not read: render them into a prompt" : "");
+    if (json_object_get(in, "messages"))
+        return read_messages(j, in, l, err);
+    dt_fail(err, DUET_E_FORMAT, "none of ids, prompt and messages is there");
     return false;
 }
 
@@ -228,7 +243,7 @@ static int run(const cli_command *self, cli_args *a) {
         return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
     if (a->json && a->n_rest)
         return cli_fail(EXIT_USAGE, "generate: --json reads lines from standard input, not operands");
-    duet_status st = cli_backend_open(a, a->m, NULL, &j.b, &err);
+    duet_status st = cli_backend_open(a, a->m, 0, &j.b, &err);
     if (st)
         return cli_fail_input(st, &err);
     int code = EXIT_DONE;
@@ -255,6 +270,7 @@ static const cli_opt opts[] = {
     {0,   "add-special",  CLI_FLAG, CLI_AT(add_special),  NULL,     "add what the model's post-processor adds (such as BOS)",
       NULL,                                                                                                                           0,  0, NULL},
     {0,   "skip-special", CLI_FLAG, CLI_AT(skip_special), NULL,     "leave special tokens out of \"text\"",                   NULL,  0,  0, NULL},
+    CLI_ROW_TEMPLATE("chat template for \"messages\", whatever the files say; `duet template --list` names them"),
     CLI_ROW_JSON("JSON lines in and out"),
     CLI_ROWS_ENGINE,
     CLI_ROW_CONFIG,
@@ -267,7 +283,8 @@ const cli_command cli_generate = {
     .max_rest = -1,
     .title = "let one model go on from a prompt",
     .text = "Writes what the model says after each PROMPT, or after standard input.\n\n"
-            "With --json it reads lines {\"ids\"} or {\"prompt\"}, each with max_tokens, temp, top_k, top_p, min_p, "
+            "With --json it reads lines {\"ids\"}, {\"prompt\"} or {\"messages\"} (a conversation, as `duet template` takes it, "
+            "with the generation prompt), each with max_tokens, temp, top_k, top_p, min_p, "
             "seed, stop_ids and ignore_eos "
             "if wanted, and writes lines {\"ids\",\"text\",\"logprobs\",\"stop\"}, where stop is eos, length or stop. "
             "A line's result depends on that "

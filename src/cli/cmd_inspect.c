@@ -16,15 +16,6 @@ typedef struct found {
     const char *template; /* NULL = none that is known */
 } found;
 
-/* The chat layout that the tokenizer's own tokens allow. */
-static const char *template_of(const duet_tokenizer *t) {
-    static const char *const needed[] = {"<|im_start|>", "<|im_end|>", "<think>", "</think>"};
-    for (size_t i = 0; i < DT_COUNT(needed); i++)
-        if (duet_tokenizer_id(t, needed[i]) < 0)
-            return NULL;
-    return "qwen3";
-}
-
 /* Of a folder. What a GGUF file says of its tokenizer is in f->file already. */
 static duet_status look_at_tokenizer(const char *path, found *f, duet_err *err) {
     duet_tokenizer *t = NULL;
@@ -40,7 +31,7 @@ static duet_status look_at_tokenizer(const char *path, found *f, duet_err *err) 
     f->n_tokens = duet_tokenizer_size(t);
     for (int32_t i = 0; i < f->n_tokens; i++)
         f->n_added += duet_tokenizer_is_added(t, i);
-    f->template = template_of(t);
+    f->template = duet_template_name(t, NULL);
     duet_tokenizer_close(t);
     return DUET_OK;
 }

@@ -24,11 +24,11 @@ static duet_status job_open(job *j, duet_err *err) {
     duet_pair_options p = cli_pair_options(j->a);
     duet_status st = DUET_OK;
     if (j->mode != DUET_MODE_m || (j->a->compare && !j->a->before_M))
-        st = cli_backend_open(j->a, j->a->M, j->a->rope_M, &j->M, err);
+        st = cli_backend_open(j->a, j->a->M, 'M', &j->M, err);
     if (!st && j->mode != DUET_MODE_M)
-        st = cli_backend_open(j->a, j->a->m, j->a->rope_m, &j->m, err);
+        st = cli_backend_open(j->a, j->a->m, 'm', &j->m, err);
     if (!st && j->a->before_M)
-        st = cli_backend_open(j->a, j->a->before_M, j->a->rope_M, &j->before, err);
+        st = cli_backend_open(j->a, j->a->before_M, 'M', &j->before, err);
     if (!st)
         st = duet_pair_create(j->M, j->m, &p, &j->pair, err);
     return st || !j->before ? st : duet_pair_create(j->before, NULL, &p, &j->alone, err);
@@ -63,26 +63,26 @@ static duet_status compare(const job *j, duet_pair_request *r, duet_err *err) {
 
 /* ---- JSON ---- */
 
-static json_t *result(const duet_pair_request *r) {
+static json_t *result(const job *j, const duet_pair_request *r) {
     char *text = duet_ledger_json(&r->ledger);
     json_t *ledger = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
     if (!ledger)
         return NULL;
-    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:b,s:b,s:o}", "signal",
+    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:b,s:b,s:o,s:o}", "signal",
                      json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
                      json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "signal_ids",
                      cli_ids_json(r->signal_ids, r->n_signal_ids), "answer_ids",
                      cli_ids_json(r->answer_ids, r->n_answer_ids), "handoff", duet_handoff_name(r->handoff),
                      "signal_status", duet_signal_status_name(r->signal_status), "answer_cut", (int)r->answer_cut,
-                     "signal_cut", (int)r->signal_cut, "ledger", ledger);
+                     "signal_cut", (int)r->signal_cut, "ledger", ledger, "terms", cli_terms_json(j->pair));
 }
 
 static duet_status answer_one(const job *j, duet_pair_request *r, bool answered, json_t **out, duet_err *err) {
     duet_status st = answered ? DUET_OK : duet_pair_answer(j->pair, r, 1, cli_cancel(), err);
     if (!st)
         st = compare(j, r, err);
-    *out = st ? NULL : result(r);
+    *out = st ? NULL : result(j, r);
     return st;
 }
 
@@ -134,44 +134,9 @@ done:
 
 /* ---- for people ---- */
 
-typedef struct screen {
-    bool live, colour; /* a terminal: text as it comes; with colours: dim signal, bright answer */
-    int stage;         /* being printed; -1 = none yet */
-} screen;
-
-static const char *const labels[] = {"signal: ", "answer: "};
-static const char *const styles[] = {"\033[2m", "\033[1m"};
-
-static void enter_stage(screen *s, int stage) {
-    if (s->stage >= 0)
-        printf("%s\n", s->colour ? "\033[0m" : "");
-    s->stage = stage;
-    if (stage >= 0)
-        fputs(s->colour ? styles[stage] : labels[stage], stdout);
-}
-
-static int on_text(void *user, int stage, const char *text, size_t n) {
-    screen *s = user;
-    if (n && stage != s->stage)
-        enter_stage(s, stage);
-    cli_put_text(stdout, text, n);
-    return !cli_flush();
-}
-
-static void print_plain(const duet_pair_request *r) {
-    if (r->mode != DUET_MODE_m) {
-        fputs(labels[0], stdout);
-        cli_put_text(stdout, r->signal_text ? r->signal_text : "", r->n_signal_text);
-        putchar('\n');
-    }
-    fputs(labels[1], stdout);
-    cli_put_text(stdout, r->answer_text ? r->answer_text : "", r->n_answer_text);
-    putchar('\n');
-}
-
 static int run_plain(const job *j, const char *question, size_t n, bool name_it) {
     duet_err err = {{0}};
-    screen s = {.live = isatty(STDOUT_FILENO), .colour = cli_colour(STDOUT_FILENO), .stage = -1};
+    cli_screen s = cli_screen_open();
     duet_pair_request r = request(j, question, n);
     if (!n)
         return cli_fail(EXIT_USAGE, "run: the question is empty");
@@ -181,19 +146,19 @@ static int run_plain(const job *j, const char *question, size_t n, bool name_it)
         putchar('\n');
     }
     if (s.live) {
-        r.on_text = on_text;
+        r.on_text = cli_screen_text;
         r.user = &s;
     }
     duet_status st = duet_pair_answer(j->pair, &r, 1, cli_cancel(), &err);
     if (s.live)
-        enter_stage(&s, -1);
+        cli_screen_end(&s);
     if (!st && !s.live)
-        print_plain(&r);
+        cli_screen_whole(&s, &r);
     if (!st)
         st = compare(j, &r, &err);
     char *ledger = st ? NULL : duet_ledger_line(&r.ledger);
     if (ledger)
-        printf("%s%s%s\n", s.colour ? "\033[2m" : "", ledger, s.colour ? "\033[0m" : "");
+        cli_screen_dim(&s, ledger);
     free(ledger);
     duet_pair_request_clear(&r);
     cli_flush();
@@ -253,6 +218,8 @@ static int run(const cli_command *self, cli_args *a) {
         job_close(&j);
         return cli_fail_input(st, &err);
     }
+    if (!a->json)
+        cli_say_terms(a, j.pair);
     int code = a->n_rest ? run_operands(&j) : a->json ? cli_each_line((size_t)a->batch, each, &j) : run_stdin(&j);
     job_close(&j);
     return code;
@@ -269,6 +236,7 @@ static const cli_opt opts[] = {
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,
     CLI_ROWS_PAIR_TEXT,
+    CLI_ROWS_TEMPLATES,
     {0,   "price-M",    CLI_REAL, CLI_AT(price_M),    "MONEY",  "price of a million output tokens of M",             NULL,   0,  1e9, NULL},
     {0,   "price-m",    CLI_REAL, CLI_AT(price_m),    "MONEY",  "price of a million output tokens of m",             NULL,   0,  1e9, NULL},
     {0,   "price-M-in", CLI_REAL, CLI_AT(price_M_in), "MONEY",  "price of a million prompt tokens of M",             NULL,   0,  1e9,
@@ -278,6 +246,7 @@ static const cli_opt opts[] = {
     {0,   "compare",    CLI_FLAG, CLI_AT(compare),    NULL,     "let M answer alone too, and say what that cost",    NULL,   0,  0,   NULL},
     {0,   "before-M",   CLI_TEXT, CLI_AT(before_M),   "PATH",   "the M that --compare asks: M before joint training", NULL,  0,  0,
       NULL                                                                                                                                 },
+    CLI_ROW_QUIET,
     CLI_ROW_JSON("JSON lines out, and in from standard input"),
     CLI_ROWS_ENGINE,
     CLI_ROWS_STAGE_ROPE,
@@ -295,7 +264,7 @@ const cli_command cli_run = {
             "and the answer bright. Without a QUESTION all of standard input is one question.\n\n"
             "With --json standard input holds lines {\"question\"}, and each gives a line "
             "{\"signal\",\"answer\",\"signal_ids\",\"answer_ids\","
-            "\"handoff\",\"ledger\"}.",
+            "\"handoff\",\"ledger\",\"terms\"}; terms say what M and m share (otherwise a line on standard error does).",
     .examples =
         "duet run -M models/register-M -m models/register-m 'b? a=3 b=a+2'  # one answer\n"
         "duet run -M M -m m --price-M 10 --price-m 0.4 --compare 'b? a=3 b=a+2'  # with money, and what M alone costs\n"

@@ -6,6 +6,7 @@
 
 const cli_command *const cli_commands[] = {
     &cli_run,
+    &cli_chat,
     &cli_eval,
     &cli_verify,
     &cli_extract,
@@ -15,6 +16,7 @@ const cli_command *const cli_commands[] = {
     &cli_train,
     &cli_generate,
     &cli_tokenize,
+    &cli_template,
     &cli_logprobs,
     &cli_perplexity,
     &cli_inspect,

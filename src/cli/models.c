@@ -13,16 +13,19 @@ duet_weights cli_weights(const cli_args *a) {
     return DUET_WEIGHTS_AUTO;
 }
 
-duet_backend_options cli_engine_options(const cli_args *a, const char *rope) {
+duet_backend_options cli_backend_options(const cli_args *a, char side) {
+    const char *rope = side == 'M' ? a->rope_M : side == 'm' ? a->rope_m : NULL;
+    const char *template = side == 'M' ? a->M_template : side == 'm' ? a->m_template : NULL;
     return (duet_backend_options){
         .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx},
-        .model = {.weights = cli_weights(a), .rope_scaling = rope ? rope : a->rope}
+        .model = {.weights = cli_weights(a), .rope_scaling = rope ? rope : a->rope},
+        .chat_template = template ? template : a->chat_template
     };
 }
 
 /* A large file is not simply mapped: what became of it is said once. */
-duet_status cli_backend_open(const cli_args *a, const char *path, const char *rope, duet_backend **out, duet_err *err) {
-    duet_backend_options o = cli_engine_options(a, rope);
+duet_status cli_backend_open(const cli_args *a, const char *path, char side, duet_backend **out, duet_err *err) {
+    duet_backend_options o = cli_backend_options(a, side);
     duet_model_info info;
     duet_status st = duet_backend_open(path, &o, out, err);
     const duet_model *m = st ? NULL : duet_backend_model(*out);
@@ -30,6 +33,21 @@ duet_status cli_backend_open(const cli_args *a, const char *path, const char *ro
         fprintf(stderr, "duet: %s: weights held as %s, %.2f GiB, read and repacked in %.2f s\n", path, info.held,
                 (double)info.weight_bytes / (double)(1 << 30), info.open_s);
     return st;
+}
+
+bool cli_template_known(const char *name, duet_err *err) {
+    dt_buf b = {0};
+    const char *known = NULL;
+    for (size_t i = 0; (known = duet_template_known(i, NULL)); i++) {
+        if (!strcmp(known, name)) {
+            dt_buf_clear(&b);
+            return true;
+        }
+        dt_buf_addf(&b, "%s%s", i ? ", " : "", known);
+    }
+    dt_fail(err, DUET_E_USAGE, "no chat template is called %s; known: %s", name, b.data ? b.data : "");
+    dt_buf_clear(&b);
+    return false;
 }
 
 static void overlay(const cli_args *a, const cli_sampling *o, duet_sampling *s) {
@@ -65,6 +83,19 @@ duet_pair_options cli_pair_options(const cli_args *a) {
     o.instruction = a->instruction;
     o.keep = !strcmp(a->keep, "head") ? DUET_KEEP_HEAD : !strcmp(a->keep, "middle") ? DUET_KEEP_MIDDLE : DUET_KEEP_TAIL;
     return o;
+}
+
+void cli_say_terms(const cli_args *a, const duet_pair *p) {
+    char *line = a->quiet ? NULL : duet_pair_terms_line(p);
+    if (line)
+        fprintf(stderr, "%s\n", line);
+    free(line);
+}
+
+json_t *cli_terms_json(const duet_pair *p) {
+    const duet_pair_terms t = duet_pair_describe(p);
+    return json_pack("{s:s?,s:s?,s:b,s:b,s:s}", "M", t.M_template, "m", t.m_template, "same_tokenizer",
+                     (int)t.same_tokens, "same_ends", (int)t.same_ends, "layout", t.layout);
 }
 
 const volatile int *cli_cancel(void) {

@@ -136,19 +136,25 @@ duet_pair_terms duet_pair_describe(const duet_pair *p) {
                                                                     : "instruct"};
 }
 
+static const char *layout_words(const char *layout) {
+    return !strcmp(layout, "thought") ? "its own thought" : !strcmp(layout, "raw") ? "raw text" : "an instruction";
+}
+
 char *duet_pair_terms_line(const duet_pair *p) {
     duet_pair_terms t = duet_pair_describe(p);
     dt_buf b = {0};
     if (t.M_template) {
-        dt_buf_addf(&b, "M speaks %s (%s)", t.M_template, t.M_thinks ? "its thought is the signal" : "all it says is the signal");
+        dt_buf_addf(&b, "M: %s", t.M_template);
     }
     if (t.m_template) {
-        dt_buf_addf(&b, "%sm speaks %s", b.len ? ", " : "", t.m_template);
+        dt_buf_addf(&b, "%sm: %s", b.len ? ", " : "", t.m_template);
     }
     if (t.M_template && t.m_template) {
-        dt_buf_addf(&b, " (reads it as %s); %s", !strcmp(t.layout, "thought") ? "its own thought" : !strcmp(t.layout, "raw") ? "raw text" : "an instruction",
-                    t.same_tokens ? "one tokenizer: the signal goes over as token ids" : "two tokenizers: the signal goes over as text");
-        dt_buf_adds(&b, t.same_tokens && !t.same_ends ? "; their end tokens differ" : "");
+        dt_buf_addf(&b, " | %s | signal: %s, read as %s",
+                    !t.same_tokens ? "two tokenizers: text"
+                    : t.same_ends  ? "one tokenizer: token ids"
+                                   : "one tokenizer, other end tokens: token ids",
+                    t.M_thinks ? "M's thought" : "all M says", layout_words(t.layout));
     }
     return b.failed ? (dt_buf_clear(&b), NULL) : dt_buf_take(&b);
 }

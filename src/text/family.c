@@ -88,6 +88,7 @@ static const struct {
 } known[] = {
     {"adf4e2ca61db379a", "chatml",              0              },
     {"79fa7eb38ae8382b", "chatml",              0              }, /* sets add_generation_prompt first */
+    {"aab567aa2e102d8c", "chatml",              0              }, /* message.role for message["role"] */
     {"4b150f00fb1304ed", "chatml-think",        0              },
     {"02494d703158b222", "smollm2",             0              },
     {"5bd4b45560a9dad8", "qwen2",               0              },
