@@ -71,17 +71,25 @@ duet_status duet_model_logprobs(duet_model *m, const int32_t *ids, size_t n, int
 /* Logits of every position, [n][n_vocab]. */
 duet_status duet_model_logits(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err);
 
-/* What n_threads (0 = all CPUs) of this machine were measured to do at best (takes about 0.6 s). */
+/* What n_threads (0 = all CPUs) of this machine were measured to do at best (takes up to 1.1 s). */
 typedef struct duet_peak {
-    double flops_per_s; /* fused multiply-adds from registers, two operations each */
+    double flops_per_s; /* fused multiply-adds of floats from registers, two operations each */
+    double bf16_per_s;  /* the same for products of bfloat16 and of int8; 0 where the model has no such matrices */
+    double int8_per_s;
     double bytes_per_s; /* reading a block as large as the model's matrices again and again: from a cache, if it fits */
 } duet_peak;
 duet_status duet_model_measure_peak(const duet_model *m, int n_threads, duet_peak *out, duet_err *err);
-/* Seconds that a step takes at least: `batch` sequences, each n_new tokens from position pos0 on and the logits of the
- * last. The longer of computing it and of reading the matrices once and the keys and values of each sequence once;
+/* bytes_per_s alone (takes about 0.2 s): on some machines it changes from minute to minute. */
+duet_status duet_model_measure_reading(const duet_model *m, int n_threads, double *bytes_per_s, duet_err *err);
+/* A step: `batch` sequences, each n_new tokens from position pos0 on and the logits of the last. */
+typedef struct duet_step {
+    size_t batch, n_new, pos0;
+    size_t shared; /* positions of pos0 whose keys and values are the same for all of them */
+} duet_step;
+/* Seconds that a step takes at least: the longer of computing it, each matrix at the rate of its type, and of reading what
+ * is there in memory once: the matrices, the keys and values of each sequence, those that are shared once for all.
  * *memory_bound says which. */
-double duet_model_least_seconds(const duet_model *m, const duet_peak *peak, size_t batch, size_t n_new, size_t pos0,
-                                bool *memory_bound);
+double duet_model_least_seconds(const duet_model *m, const duet_peak *peak, const duet_step *s, bool *memory_bound);
 
 #ifdef __cplusplus
 }

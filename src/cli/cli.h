@@ -58,7 +58,7 @@ typedef struct cli_args {
     /* training */
     bool resume, dry_run;
     /* bench */
-    int bench_p, bench_n, repeats;
+    int bench_p, bench_n, shared, repeats;
     const char *batches;
     bool train;
     int seqs, seq_len;

@@ -4,8 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-enum { MAX_BATCHES = 16 };
+enum { MAX_BATCHES = 16, MOST_TOGETHER = 64 /* tokens that each of several writes */ };
 
 typedef struct bench {
     const cli_args *a;
@@ -14,8 +15,16 @@ typedef struct bench {
     duet_engine *engine;
     int batch[MAX_BATCHES];
     size_t n_batches;
-    duet_peak peak; /* of this machine; measured with -m */
+    duet_peak peak;                 /* of this machine; measured with -m */
+    double opened_s, first_token_s; /* from the start of opening: the engine is there, a token has come */
 } bench;
+
+/* One row: `batch` sequences after the same prompt of `prompt` tokens, or after prompts of their own, each writing
+ * `tokens`; or reading prompts of `tokens`. */
+typedef struct measure {
+    bool reading, apart;
+    int batch, prompt, tokens;
+} measure;
 
 static const int32_t no_ids[1] = {0};
 
@@ -34,34 +43,35 @@ static int read_batches(bench *b) {
     return code;
 }
 
-/* Seconds to run `batch` requests of n_prompt random tokens, each sampling n_out. */
-static duet_status once(const bench *b, int batch, int n_prompt, int n_out, uint64_t key, double *seconds,
-                        duet_err *err) {
+/* Random tokens, other ones for each key: nothing is found in a cache. Together after one prompt: the samples of one
+ * request. The engine says how long its two halves took; the first token of each sample belongs to the prompt. With
+ * prompts of their own: requests that run together, from their start to their end. */
+static duet_status once(const bench *b, const measure *m, uint64_t key, double *seconds, duet_err *err) {
     duet_status st = DUET_OK;
-    size_t n = (size_t)batch, len = (size_t)n_prompt;
-    int32_t *ids = dt_calloc(n * len, sizeof *ids);
-    duet_gen_request *r = dt_calloc(n, sizeof *r);
-    duet_generation *g = dt_calloc(n, sizeof *g);
+    size_t n_reqs = m->apart ? (size_t)m->batch : 1, len = (size_t)(m->reading ? m->tokens : m->prompt);
+    int32_t *ids = dt_calloc(n_reqs * len, sizeof *ids);
+    duet_gen_request *r = dt_calloc(n_reqs, sizeof *r);
+    duet_generation *g = dt_calloc((size_t)m->batch, sizeof *g);
     if (!ids || !r || !g) {
-        st = dt_fail(err, DUET_E_NOMEM, "bench: no memory for %d requests", batch);
+        st = dt_fail(err, DUET_E_NOMEM, "bench: no memory for %d requests", m->batch);
         goto done;
     }
-    dt_rng rng = dt_rng_make(1, key); /* other tokens each time: nothing is found in a cache */
-    for (size_t i = 0; i < n * len; i++)
+    dt_rng rng = dt_rng_make(1, key);
+    for (size_t i = 0; i < n_reqs * len; i++)
         ids[i] = (int32_t)dt_rng_below(&rng, (uint32_t)b->info.n_vocab);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n_reqs; i++)
         r[i] = (duet_gen_request){.prompt = ids + i * len,
                                   .n_prompt = len,
-                                  .n = 1,
-                                  .max_tokens = n_out,
+                                  .n = m->apart ? 1 : m->batch,
+                                  .max_tokens = m->reading ? 1 : m->tokens + !m->apart,
                                   .eos_ids = no_ids,
                                   .key = i,
                                   .out = &g[i]};
     double began = dt_now();
-    st = duet_engine_generate(b->engine, r, n, cli_cancel(), err);
-    *seconds = dt_now() - began;
+    st = duet_engine_generate(b->engine, r, n_reqs, cli_cancel(), err);
+    *seconds = m->apart ? dt_now() - began : m->reading ? r->usage.prefill_s : r->usage.decode_s;
 done:
-    for (size_t i = 0; g && i < n; i++)
+    for (int i = 0; g && i < m->batch; i++)
         duet_generation_clear(&g[i]);
     free(g);
     free(r);
@@ -90,44 +100,82 @@ static json_t *samples_json(const double *x, int n) {
 
 static void show(const bench *b, json_t *rows, json_t *row) {
     if (!b->a->json) {
+        const json_t *share = json_object_get(row, "share_of_limit");
         double speed = json_number_value(json_object_get(row, "tokens_per_s"));
         double limit = json_number_value(json_object_get(row, "limit_tokens_per_s"));
         printf("%-14s%12.1f tokens/s %6.1f %% of %.1f (limit: %s)\n", json_string_value(json_object_get(row, "test")),
-               speed, 100 * speed / limit, limit, json_string_value(json_object_get(row, "limit")));
+               speed, 100 * (share ? json_number_value(share) : speed / limit), limit,
+               json_string_value(json_object_get(row, "limit")));
         cli_flush();
     }
     json_array_append_new(rows, row);
 }
 
-/* Tokens a second that no engine could pass here: `batch` prompts read in one step, or written token by token. */
-static double limit_of(const bench *b, bool reading, int n, int batch, bool *memory) {
+/* Tokens a second that no engine could pass where memory is read at this rate. */
+static double limit_of(const bench *b, const measure *m, double bytes_per_s, bool *memory) {
+    duet_peak peak = b->peak;
     double s = 0;
-    size_t steps = reading ? 1 : (size_t)n;
-    for (size_t i = 0; i < steps; i++) /* the last step's bound stands for all: writing only grows longer */
-        s += duet_model_least_seconds(b->model, &b->peak, (size_t)batch, reading ? (size_t)n : 1, i, memory);
-    return (double)n * batch / s;
+    peak.bytes_per_s = bytes_per_s;
+    size_t steps = m->reading ? 1 : (size_t)m->tokens;
+    for (size_t i = 0; i < steps; i++) { /* the last step's bound stands for all: writing only grows longer */
+        duet_step step = {.batch = (size_t)m->batch, .n_new = m->reading ? (size_t)m->tokens : 1,
+                          .pos0 = m->reading ? 0 : (size_t)m->prompt + i, .shared = m->apart ? 0 : (size_t)m->prompt};
+        s += duet_model_least_seconds(b->model, &peak, &step, memory);
+    }
+    return (double)m->tokens * m->batch / s;
 }
 
-/* pp: reading a prompt of n tokens; tg: writing n tokens. */
-static duet_status row(const bench *b, const char *kind, int n, int batch, json_t *rows, duet_err *err) {
-    double speed[64];
+/* Every run stands beside a limit from what memory gave just before and after it: on some machines that changes from
+ * minute to minute. */
+static duet_status row(const bench *b, const measure *m, json_t *rows, duet_err *err) {
+    double speed[64], limit[64], share[64], before = 0, after = 0;
     char name[32];
-    bool reading = !strcmp(kind, "pp"), memory = false;
-    double limit = limit_of(b, reading, n, batch, &memory);
-    for (int i = -1; i < b->a->repeats; i++) { /* the first run only warms up */
+    bool memory = false;
+    duet_status st = duet_model_measure_reading(b->model, b->a->threads, &before, err);
+    for (int i = -1; !st && i < b->a->repeats; i++) { /* the first run only warms up */
         double s = 0;
-        duet_status st = once(b, batch, reading ? n : 1, reading ? 1 : n, (uint64_t)(i + 2), &s, err);
-        if (st)
-            return st;
-        if (i >= 0)
-            speed[i] = (double)n * batch / s;
+        st = once(b, m, (uint64_t)(i + 2), &s, err);
+        if (!st)
+            st = duet_model_measure_reading(b->model, b->a->threads, &after, err);
+        if (st || i < 0) {
+            before = after;
+            continue;
+        }
+        speed[i] = (double)m->tokens * m->batch / s;
+        limit[i] = limit_of(b, m, before > after ? before : after, &memory);
+        share[i] = speed[i] / limit[i];
+        before = after;
     }
-    snprintf(name, sizeof name, batch > 1 ? "%s%dx%d" : "%s%d", kind, n, batch);
+    if (st)
+        return st;
+    int n = b->a->repeats;
+    snprintf(name, sizeof name, m->batch > 1 ? "%s%dx%d" : "%s%d", m->reading ? "pp" : "tg", m->tokens, m->batch);
     show(b, rows,
-         json_pack("{s:s,s:i,s:i,s:f,s:o,s:f,s:s}", "test", name, "tokens", n, "batch", batch, "tokens_per_s",
-                   median(speed, b->a->repeats), "samples", samples_json(speed, b->a->repeats), "limit_tokens_per_s",
-                   limit, "limit", memory ? "reading memory" : "computing"));
+         json_pack("{s:s,s:i,s:i,s:i,s:f,s:o,s:f,s:f,s:s}", "test", name, "tokens", m->tokens, "batch", m->batch, "prompt",
+                   m->reading ? 0 : m->prompt, "tokens_per_s", median(speed, n), "samples", samples_json(speed, n),
+                   "limit_tokens_per_s", median(limit, n), "share_of_limit", median(share, n), "limit",
+                   memory ? "reading memory" : "computing"));
     return DUET_OK;
+}
+
+/* pp: reading a prompt. tg: writing after one token; several together: after a prompt that they share, if there is one. */
+static measure reading_of(const cli_args *a, int batch) {
+    return (measure){.reading = true, .apart = batch > 1, .batch = batch, .tokens = a->bench_p};
+}
+
+static measure writing_of(const cli_args *a, int batch) {
+    bool together = batch > 1 && a->shared;
+    return (measure){.apart = batch > 1 && !together,
+                     .batch = batch,
+                     .prompt = together ? a->shared : 1,
+                     .tokens = together && a->bench_n > MOST_TOGETHER ? MOST_TOGETHER : a->bench_n};
+}
+
+static duet_status rows_of(const bench *b, int batch, json_t *rows, duet_err *err) {
+    const measure reading = reading_of(b->a, batch), writing = writing_of(b->a, batch);
+    bool skip = !reading.tokens || (batch > 1 && !writing.apart);
+    duet_status st = skip ? DUET_OK : row(b, &reading, rows, err);
+    return !st && writing.tokens ? row(b, &writing, rows, err) : st;
 }
 
 static duet_status train_row(bench *b, json_t *rows, duet_err *err) {
@@ -163,33 +211,71 @@ static json_t *cpu_name(void) {
     return *name ? json_string(name) : json_null();
 }
 
+static json_t *rate(const bench *b, double per_s) {
+    return cli_real(b->a->m && per_s > 0 ? per_s : (double)NAN);
+}
+
 static json_t *machine(const bench *b) {
     const char *kernel = getenv("DUET_KERNEL");
-    return json_pack("{s:o,s:i,s:i,s:o,s:s,s:o,s:o}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads",
+    return json_pack("{s:o,s:i,s:i,s:o,s:s,s:o,s:o,s:o,s:o}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads",
                      b->a->threads ? b->a->threads : dt_cpu_count(), "kernel",
                      kernel && *kernel ? json_string(kernel) : json_null(), "version", duet_version(), "flops_per_s",
-                     cli_real(b->a->m ? b->peak.flops_per_s : (double)NAN), "read_bytes_per_s",
-                     cli_real(b->a->m ? b->peak.bytes_per_s : (double)NAN));
+                     rate(b, b->peak.flops_per_s), "bf16_per_s", rate(b, b->peak.bf16_per_s), "int8_per_s",
+                     rate(b, b->peak.int8_per_s), "read_bytes_per_s", rate(b, b->peak.bytes_per_s));
+}
+
+static double peak_bytes(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) ? 0 : (double)u.ru_maxrss * 1024; /* Linux counts in KiB */
+}
+
+static json_t *loading(const bench *b) {
+    return json_pack("{s:s,s:s,s:I,s:f,s:f,s:f,s:f}", "weights", duet_weights_name(b->info.weights), "held", b->info.held,
+                     "weight_bytes", (json_int_t)b->info.weight_bytes, "model_s", b->info.open_s, "ready_s", b->opened_s,
+                     "first_token_s", b->first_token_s, "peak_bytes", peak_bytes());
+}
+
+static void show_machine(const bench *b) {
+    printf("%-14s%12.1f GFLOP/s", "this machine", b->peak.flops_per_s / 1e9);
+    if (b->peak.bf16_per_s > 0)
+        printf(", %.1f G/s of bf16", b->peak.bf16_per_s / 1e9);
+    if (b->peak.int8_per_s > 0)
+        printf(", %.1f G/s of int8", b->peak.int8_per_s / 1e9);
+    printf(", reads a block as large as the model at %.1f GB/s\n", b->peak.bytes_per_s / 1e9);
+    printf("%-14s%12.2f s to open, first token after %.2f s, weights %.2f MiB as %s\n", "start", b->opened_s,
+           b->first_token_s, (double)b->info.weight_bytes / (double)(1 << 20), b->info.held);
 }
 
 static duet_status open_engine(bench *b, duet_err *err) {
-    int most = 1;
-    for (size_t i = 0; i < b->n_batches; i++)
+    const cli_args *a = b->a;
+    const measure first = {.reading = true, .batch = 1, .tokens = 1};
+    double began = dt_now(), unused = 0;
+    int most = 1, longest = a->bench_p;
+    for (size_t i = 0; i < b->n_batches; i++) {
+        const measure m = writing_of(a, b->batch[i]);
         most = b->batch[i] > most ? b->batch[i] : most;
-    duet_engine_options o = {.n_threads = b->a->threads, .max_seqs = most, .no_prefix_cache = true};
-    duet_model_options how = {.weights = cli_weights(b->a), .n_threads = b->a->threads, .rope_scaling = b->a->rope};
-    size_t longest = (size_t)(b->a->bench_p > b->a->bench_n ? b->a->bench_p : b->a->bench_n) + 1;
-    duet_status st = duet_model_open(b->a->m, &how, &b->model, err);
+        longest = m.prompt + m.tokens > longest ? m.prompt + m.tokens : longest;
+    }
+    longest++; /* the token that follows */
+    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope, .ctx = (size_t)longest};
+    duet_status st = duet_model_open(a->m, &how, &b->model, err);
     if (!st)
         st = duet_model_describe(b->model, &b->info, err);
     if (st)
         return st;
-    if ((size_t)b->info.max_pos < longest)
+    if (b->info.max_pos < longest)
         return dt_fail(err, DUET_E_RANGE,
-                       "bench: %zu tokens are more than the model's context of %d; set -p and -n lower, or ask for --rope-scaling", longest,
-                       b->info.max_pos);
-    o.kv_bytes = b->info.kv_bytes_per_token * (longest + 64) * (size_t)most * 2;
-    return duet_engine_create(b->model, &o, &b->engine, err);
+                       "bench: %d tokens are more than the model's context of %d; set -p, -n and --shared lower, or ask for "
+                       "--rope-scaling",
+                       longest, b->info.max_pos);
+    duet_engine_options o = {.n_threads = a->threads, .max_seqs = most, .ctx = longest, .no_prefix_cache = true};
+    o.kv_bytes = b->info.kv_bytes_per_token * ((size_t)longest + 64) * (size_t)most * 2;
+    st = duet_engine_create(b->model, &o, &b->engine, err);
+    b->opened_s = dt_now() - began;
+    if (!st)
+        st = once(b, &first, 0, &unused, err);
+    b->first_token_s = dt_now() - began;
+    return st;
 }
 
 static int run(const cli_command *self, cli_args *a) {
@@ -216,18 +302,14 @@ static int run(const cli_command *self, cli_args *a) {
     if (!st && a->m)
         st = duet_model_measure_peak(b.model, a->threads, &b.peak, &err);
     if (!st && a->m && !a->json)
-        printf("%-14s%12.1f GFLOP/s, reads a block as large as the model at %.1f GB/s\n", "this machine",
-               b.peak.flops_per_s / 1e9, b.peak.bytes_per_s / 1e9);
-    for (size_t i = 0; !st && a->m && i < b.n_batches; i++) {
-        if (a->bench_p)
-            st = row(&b, "pp", a->bench_p, b.batch[i], rows, &err);
-        if (!st && a->bench_n)
-            st = row(&b, "tg", a->bench_n, b.batch[i], rows, &err);
-    }
+        show_machine(&b);
+    for (size_t i = 0; !st && a->m && i < b.n_batches; i++)
+        st = rows_of(&b, b.batch[i], rows, &err);
     if (st)
         code = cli_fail_status(st, &err);
     if (!code && a->json)
-        code = cli_print_json(json_pack("{s:O,s:o}", "rows", rows, "machine", machine(&b)));
+        code = cli_print_json(json_pack("{s:O,s:o,s:o}", "rows", rows, "load", a->m ? loading(&b) : json_null(), "machine",
+                                        machine(&b)));
 done:
     json_decref(rows);
     duet_engine_destroy(b.engine);
@@ -241,6 +323,7 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                       },
     {'n', "gen",     CLI_INT,  CLI_AT(bench_n), "TOKENS", "tokens to write; 0 = skip",                                   "128", 0, 1 << 24, NULL},
     {0,   "batch",   CLI_TEXT, CLI_AT(batches), "LIST",   "requests together, one row for each number",                  "1",   0, 0,       NULL},
+    {0,   "shared",  CLI_INT,  CLI_AT(shared),  "TOKENS", "prompt that several requests share; 0 = none, each reads one", "128", 0, 1 << 24, NULL},
     {'r', "repeats", CLI_INT,  CLI_AT(repeats), "N",      "measurements a row, after one to warm up; the median counts", "3",
       1,                                                                                                                            64,      NULL},
     {0,   "train",   CLI_FLAG, CLI_AT(train),   NULL,     "time a training step and the machine's peak too",             NULL,  0, 0,       NULL},
@@ -261,11 +344,14 @@ const cli_command cli_bench = {
     .name = "bench",
     .operands = "",
     .title = "measure speed: reading prompts, writing tokens, training",
-    .text = "Rows: pp512 reads a prompt of 512 tokens, tg128 writes 128 tokens, tg128x16 writes them for 16 requests "
-            "together, train is one training step. The limit beside each is what the machine's own rates allow, measured "
-            "at the start: multiply-adds from registers for what must be computed, and reading a block as large as the "
-            "model, from a cache if it fits one, for what must be read: the weights and the context once a step. "
-            "The one that takes longer is named: writing alone reads memory, reading prompts and training compute.",
+    .text = "Rows: pp512 reads a prompt of 512 tokens, tg128 writes 128 tokens, tg64x16 writes 64 tokens (or -n, if that "
+            "is less) for each of 16 requests together after a prompt that they share (--shared 0: with prompts of their own, and "
+            "pp512x16 reads those), train is one training step. "
+            "Medians; reading and writing are timed apart. The limit beside each is what the machine's own rates allow: "
+            "multiply-adds from registers in the type of the weights for what must be computed, and reading a block as "
+            "large as the weights, from a cache if it fits one, for what must be read: the weights and the context once a "
+            "step. Reading is measured again beside every run. The one that takes longer is named: writing alone reads "
+            "memory, reading prompts and training compute.",
     .examples = "duet bench -m models/register-M -p 512 -n 128 --batch 1,16 --json  # for a table\n"
                 "duet bench --train  # one training step against the peak of this machine",
     .opts = opts,

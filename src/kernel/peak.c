@@ -92,7 +92,7 @@ double dt_peak_bandwidth(dt_pool *pool, size_t bytes, double seconds) {
         bytes = READ_BYTES;
     read_job j = {.words = bytes / tasks / 64 * 8 + 8};
     size_t size = tasks * j.words * sizeof *j.p;
-    void *block = dt_alloc_aligned(size, 1);
+    void *block = dt_pages_alloc(size); /* as weights are held */
     if (!block)
         return 0.0;
     memset(block, 1, size); /* real pages, not the shared zero page */
@@ -106,6 +106,6 @@ double dt_peak_bandwidth(dt_pool *pool, size_t bytes, double seconds) {
         if (rate > best)
             best = rate;
     } while (dt_now() < end);
-    free(block);
+    dt_pages_free(block, size);
     return best;
 }

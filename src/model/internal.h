@@ -78,6 +78,7 @@ void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const f
 size_t dt_model_scratch(const duet_model *m, int rows);
 /* Every matrix of the model in a fixed order, head first: i = 0, 1, ...; NULL after the last. */
 dt_matrix *dt_model_matrix(duet_model *m, size_t i);
+const dt_matrix *dt_model_matrix_at(const duet_model *m, size_t i); /* the same for readers */
 size_t dt_model_packed_bytes(const duet_model *m);
 void dt_matrix_clear(dt_matrix *x);
 void dt_embed_lookup(const duet_model *m, int32_t id, float *row); /* row[D] of the table, wherever it is */

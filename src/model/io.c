@@ -123,12 +123,8 @@ duet_status duet_model_fingerprint(const duet_model *m, char out[65], duet_err *
 /* "Q4_K, Q6_K": the types of the matrices, the one with most bytes first. */
 static void types_of(const duet_model *m, char *out, size_t n) {
     size_t bytes[DT_N_DTYPES] = {0}, at = 0;
-    union {
-        const duet_model *c;
-        duet_model *v;
-    } u = {.c = m};
     const dt_matrix *x;
-    for (size_t i = 0; (x = dt_model_matrix(u.v, i)); i++)
+    for (size_t i = 0; (x = dt_model_matrix_at(m, i)); i++)
         for (int p = 0; p < x->n_parts; p++)
             bytes[x->part[p].type] += x->part[p].bytes;
     *out = 0;

@@ -15,8 +15,7 @@ dt_matrix *dt_model_matrix(duet_model *m, size_t i) {
     return of_layer[(i - 1) % A_LAYER];
 }
 
-/* The same for readers. */
-static const dt_matrix *matrix_at(const duet_model *m, size_t i) {
+const dt_matrix *dt_model_matrix_at(const duet_model *m, size_t i) {
     union {
         const duet_model *c;
         duet_model *v;
@@ -27,7 +26,7 @@ static const dt_matrix *matrix_at(const duet_model *m, size_t i) {
 size_t dt_model_scratch(const duet_model *m, int rows) {
     const dt_matrix *x;
     size_t most = 0;
-    for (size_t i = 0; (x = matrix_at(m, i)); i++)
+    for (size_t i = 0; (x = dt_model_matrix_at(m, i)); i++)
         for (int p = 0; p < x->n_parts; p++) {
             size_t n = dt_product_scratch(x->part[p].type, rows, x->cols);
             if (n > most) most = n;
@@ -38,7 +37,7 @@ size_t dt_model_scratch(const duet_model *m, int rows) {
 size_t dt_model_packed_bytes(const duet_model *m) {
     const dt_matrix *x;
     size_t n = 0;
-    for (size_t i = 0; (x = matrix_at(m, i)); i++)
+    for (size_t i = 0; (x = dt_model_matrix_at(m, i)); i++)
         for (int p = 0; p < x->n_parts; p++)
             n += x->part[p].bytes;
     return n;
