@@ -30,7 +30,7 @@ static int32_t add_child(dt_trie *t, int32_t node, uint8_t byte) {
     return c;
 }
 
-bool dt_trie_add(dt_trie *t, const char *s, size_t n, int32_t added) {
+bool dt_trie_add(dt_trie *t, const char *s, size_t n, int32_t added, int32_t *was) {
     if (!t->n) {
         add_child(t, 0, 0);
         if (!t->n)
@@ -48,6 +48,7 @@ bool dt_trie_add(dt_trie *t, const char *s, size_t n, int32_t added) {
             t->first[b] = c;
         node = c;
     }
+    *was = t->v[node].added;
     t->v[node].added = added;
     return true;
 }

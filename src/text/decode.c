@@ -56,8 +56,9 @@ duet_status duet_tokenizer_decode(const duet_tokenizer *t, const int32_t *ids, s
         st = add_bytes(t, ids[i], skip_special, &raw, err);
     if (st)
         goto done;
-    if (raw.len)
-        add_lossy(&text, raw.data, raw.len, false);
+    const size_t skip = t->strip_space && raw.len && raw.data[0] == ' ';
+    if (raw.len > skip)
+        add_lossy(&text, raw.data + skip, raw.len - skip, false);
     if (!dt_buf_reserve(&text, 1) || text.failed) {
         st = dt_fail(err, DUET_E_NOMEM, "no memory to decode %zu tokens", n);
         goto done;
@@ -100,53 +101,12 @@ bool duet_tokenizer_is_special(const duet_tokenizer *t, int32_t id) {
     return k && (k->flags & DT_TOK_SPECIAL);
 }
 
-/* ---- same ---- */
-
-static bool same_text(const char *a, size_t na, const char *b, size_t nb) {
-    return na == nb && (!na || !memcmp(a, b, na));
-}
-
-static bool same_vocab(const dt_vocab *a, const dt_vocab *b) {
-    if (a->size != b->size || a->n_merges != b->n_merges || a->ignore_merges != b->ignore_merges)
-        return false;
-    for (int32_t i = 0; i < a->size; i++) {
-        const dt_token *x = &a->tokens[i], *y = &b->tokens[i];
-        if (x->flags != y->flags || !same_text(a->pool.data + x->off, x->n, b->pool.data + y->off, y->n))
-            return false;
-    }
-    return !a->n_merges || !memcmp(a->merges, b->merges, a->n_merges * sizeof *a->merges);
-}
-
-bool duet_tokenizer_same(const duet_tokenizer *a, const duet_tokenizer *b) {
-    if (a == b)
-        return true;
-    if (a->n_forms != b->n_forms || a->n_splits != b->n_splits || a->prefix_space != b->prefix_space ||
-        a->n_added != b->n_added)
-        return false;
-    for (int i = 0; i < a->n_forms; i++)
-        if (a->forms[i] != b->forms[i])
-            return false;
-    for (int i = 0; i < a->n_splits; i++) {
-        const dt_split *x = &a->splits[i], *y = &b->splits[i];
-        if (x->literal != y->literal || x->invert != y->invert || x->behavior != y->behavior ||
-            !same_text(x->pattern, x->n_pattern, y->pattern, y->n_pattern))
-            return false;
-    }
-    for (size_t i = 0; i < a->n_added; i++) {
-        const dt_added *x = &a->added[i], *y = &b->added[i];
-        if (x->id != y->id || x->single_word != y->single_word || x->lstrip != y->lstrip || x->rstrip != y->rstrip ||
-            x->normalized != y->normalized || x->special != y->special ||
-            !same_text(x->content, x->n, y->content, y->n))
-            return false;
-    }
-    return same_vocab(&a->vocab, &b->vocab);
-}
-
 /* ---- streaming ---- */
 
 struct duet_decoder {
     const duet_tokenizer *t; /* borrowed */
     bool skip_special;
+    bool begun;  /* bytes have come, so that a space is not the first any more */
     dt_buf held; /* bytes that are not yet a whole character */
     dt_buf text; /* what the last push gave */
 };
@@ -179,6 +139,9 @@ duet_status duet_decoder_push(duet_decoder *d, int32_t id, const char **text, si
     }
     if (!d->held.len)
         return DUET_OK;
+    if (!d->begun && d->t->strip_space && d->held.data[0] == ' ')
+        memmove(d->held.data, d->held.data + 1, --d->held.len);
+    d->begun = true;
     const size_t used = add_lossy(&d->text, d->held.data, d->held.len, id != -1);
     if (d->text.failed)
         return dt_fail(err, DUET_E_NOMEM, "no memory to decode token %d", id);

@@ -25,6 +25,7 @@ typedef struct encoder {
     dt_pieces pieces, scratch;
     cached *cache;
     dt_buf spaced; /* a segment with the space that ByteLevel puts before it */
+    bool begun;    /* something of the text is behind */
     const char *text;
     size_t n_text;
     dt_piece_fn visit; /* takes the pieces instead of the merges; NULL = encode them */
@@ -86,7 +87,9 @@ static duet_status encode_piece(encoder *e, const char *s, size_t n) {
 static duet_status encode_words(encoder *e, const char *s, size_t n) {
     if (!n)
         return DUET_OK;
-    if (e->t->prefix_space && s[0] != ' ') {
+    const bool prefix = e->t->prefix_space && !(e->begun && e->t->prefix_first);
+    e->begun = true;
+    if (prefix && s[0] != ' ') {
         e->spaced.len = 0;
         if (!dt_buf_add(&e->spaced, " ", 1) || !dt_buf_add(&e->spaced, s, n))
             return no_memory(e);
@@ -113,6 +116,7 @@ static duet_status encode_around(encoder *e, const dt_trie *trie, const char *s,
             st = rest(e, s + done, b - done);
         if (!st && !dt_tok_push(e->out, e->t->added[k].id))
             st = no_memory(e);
+        e->begun = true;
         if (end > done)
             done = end;
     }
@@ -121,7 +125,7 @@ static duet_status encode_around(encoder *e, const dt_trie *trie, const char *s,
 
 static duet_status encode_raw(encoder *e, const char *s, size_t n) {
     char *mem = NULL;
-    duet_status st = dt_normal_run(e->t->forms, e->t->n_forms, s, n, &mem, &s, &n, e->err);
+    duet_status st = n ? dt_tok_normalize(e->t, s, n, &mem, &s, &n, e->err) : DUET_OK;
     if (!st)
         st = encode_around(e, &e->t->normal, s, n, encode_words);
     free(mem);

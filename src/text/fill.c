@@ -25,9 +25,14 @@ static duet_status put_token(dt_vocab *v, const dt_tok_entry *e, duet_err *err) 
     size_t k = 0;
     if (!raw)
         return dt_fail(err, DUET_E_NOMEM, "no memory for the vocabulary");
-    const uint32_t kind = dt_vocab_unspell(v, e->s, e->n, raw, &k);
+    uint32_t kind = 0;
+    if (e->raw)
+        k = dt_spaces_unspell(e->s, e->n, raw);
+    else
+        kind = dt_vocab_unspell(v, e->s, e->n, raw, &k);
+    const int32_t byte = kind == DT_TOK_BYTE ? v->byte_id[(uint8_t)raw[0]] : -1;
     const bool put = dt_vocab_put(v, id, raw, k, DT_TOK_VOCAB | kind);
-    const int32_t first = kind == DT_TOK_BYTE ? id : dt_vocab_find(v, raw, k, kind == DT_TOK_ODD);
+    const int32_t first = byte >= 0 ? byte : kind == DT_TOK_BYTE ? id : dt_vocab_find(v, raw, k, kind == DT_TOK_ODD);
     if (raw != small)
         free(raw);
     if (!put)
@@ -119,4 +124,87 @@ duet_status dt_tok_fill_merges(dt_vocab *v, const dt_tok_lists *l, duet_err *err
     }
     dt_buf_clear(&b);
     return st;
+}
+
+/* ---- added tokens ---- */
+
+duet_status dt_tok_reserve_added(duet_tokenizer *t, size_t n, size_t n_bytes, duet_err *err) {
+    t->added = dt_calloc(n + 1, sizeof *t->added);
+    t->added_text = dt_calloc(n_bytes + n + 1, 1);
+    return t->added && t->added_text ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "no memory for added tokens");
+}
+
+/* Its raw bytes: an added token stands in texts as it is written, but where U+2581 is how the file writes a space. */
+static bool put_added(duet_tokenizer *t, const dt_added *a, uint32_t flags) {
+    if (!t->vocab.chars)
+        return dt_vocab_put(&t->vocab, a->id, a->content, a->n, flags);
+    dt_buf b = {0};
+    const bool ok = dt_buf_reserve(&b, a->n) &&
+                    dt_vocab_put(&t->vocab, a->id, b.data, dt_spaces_unspell(a->content, a->n, b.data), flags);
+    dt_buf_clear(&b);
+    return ok;
+}
+
+/* The token of the vocabulary that an added token is, -1 = none. Its own id goes before its spelling: a GGUF file may
+ * write real spaces. */
+static int32_t find_content(const dt_vocab *v, const dt_added *a) {
+    const dt_token *tok = &v->tokens[a->id];
+    const int32_t id = dt_vocab_find_spelled(v, a->content, a->n);
+    if (id < 0 && (tok->flags & DT_TOK_VOCAB) && tok->n == a->n && !memcmp(v->pool.data + tok->off, a->content, a->n))
+        return a->id;
+    return id;
+}
+
+duet_status dt_tok_put_added(duet_tokenizer *t, const dt_added *a, duet_err *err) {
+    char q[DT_TOK_QUOTE];
+    dt_token *tok = &t->vocab.tokens[a->id];
+    const uint32_t flags = DT_TOK_ADDED | (a->special ? DT_TOK_SPECIAL : 0u);
+    const int32_t in_vocab = find_content(&t->vocab, a);
+    if (in_vocab >= 0 && in_vocab != a->id)
+        return dt_fail(err, DUET_E_FORMAT, "added token %s has the id %d, but the vocabulary gives it %d",
+                       dt_tok_quote(q, a->content, a->n), a->id, in_vocab);
+    if (tok->flags && in_vocab != a->id)
+        return dt_fail(err, DUET_E_FORMAT, "added token %s has the id %d, which another token has",
+                       dt_tok_quote(q, a->content, a->n), a->id);
+    if (tok->flags & DT_TOK_ADDED)
+        return dt_fail(err, DUET_E_FORMAT, "added token %s is listed twice", dt_tok_quote(q, a->content, a->n));
+    dt_added *to = &t->added[t->n_added++];
+    *to = *a;
+    to->content = t->added_text + t->n_added_text;
+    memcpy(t->added_text + t->n_added_text, a->content, a->n);
+    t->n_added_text += a->n + 1;
+    if (tok->flags)
+        tok->flags |= flags;
+    else if (!put_added(t, a, flags))
+        return dt_fail(err, DUET_E_NOMEM, "no memory for added tokens");
+    return DUET_OK;
+}
+
+static int by_id(const void *a, const void *b) {
+    const int32_t x = ((const dt_added *)a)->id, y = ((const dt_added *)b)->id;
+    return (x > y) - (x < y);
+}
+
+/* Contents that are to be found in normalized text are normalized themselves. */
+duet_status dt_tok_index_added(duet_tokenizer *t, duet_err *err) {
+    if (t->n_added)
+        qsort(t->added, t->n_added, sizeof *t->added, by_id);
+    for (size_t i = 0; i < t->n_added; i++) {
+        const dt_added *a = &t->added[i];
+        const char *s = a->content;
+        size_t n = a->n;
+        char *mem = NULL;
+        int32_t was = -1;
+        duet_status st = DUET_OK;
+        if (a->normalized && n)
+            st = dt_tok_normalize(t, a->content, a->n, &mem, &s, &n, err);
+        if (!st && n && !dt_trie_add(a->normalized ? &t->normal : &t->raw, s, n, (int32_t)i, &was))
+            st = dt_fail(err, DUET_E_NOMEM, "no memory for added tokens");
+        free(mem);
+        if (!st && was >= 0 && t->added[was].n == a->n && !memcmp(t->added[was].content, a->content, a->n))
+            st = dt_fail(err, DUET_E_FORMAT, "ids %d and %d are the same added token", t->added[was].id, a->id);
+        if (st)
+            return st;
+    }
+    return DUET_OK;
 }

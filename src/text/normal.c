@@ -1,4 +1,5 @@
-/* Unicode normal forms before splitting. Text that a form cannot change is passed on without a copy.
+/* What is done to text before splitting: Unicode normal forms, and the spaces of vocabularies of characters. Text that
+ * nothing changes is passed on without a copy.
  *
  * utf8proc decomposes and composes; the order of combining marks is made here, since its own sort takes quadratic
  * time on a long run of marks, and texts come from anyone. */
@@ -7,6 +8,7 @@
 #include <utf8proc.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 /* No form changes ASCII, and NFC changes nothing below U+0300, where the combining marks begin. */
 static bool is_stable(dt_form f, const char *s, size_t n) {
@@ -112,5 +114,27 @@ duet_status dt_normal_run(const dt_form *forms, int n_forms, const char *s, size
     }
     *out_s = s;
     *out_n = n;
+    return DUET_OK;
+}
+
+duet_status dt_tok_normalize(const duet_tokenizer *t, const char *s, size_t n, char **mem, const char **out_s,
+                             size_t *out_n, duet_err *err) {
+    duet_status st = dt_normal_run(t->forms, t->n_forms, s, n, mem, out_s, out_n, err);
+    if (st || (!t->prepend && !(t->vocab.chars && memmem(*out_s, *out_n, DT_SPACE_CHAR, 3))))
+        return st;
+    char *spaced = malloc(*out_n + 1);
+    size_t k = 0;
+    if (!spaced) {
+        free(*mem);
+        *mem = NULL;
+        return dt_fail(err, DUET_E_NOMEM, "no memory to normalize %zu bytes", n);
+    }
+    if (t->prepend)
+        spaced[k++] = ' ';
+    k += dt_spaces_unspell(*out_s, *out_n, spaced + k);
+    free(*mem);
+    *mem = spaced;
+    *out_s = spaced;
+    *out_n = k;
     return DUET_OK;
 }

@@ -122,3 +122,25 @@ duet_status dt_split_run(const dt_split *splits, int n_splits, dt_regex_work *w,
     }
     return DUET_OK;
 }
+
+duet_status dt_tok_add_split(duet_tokenizer *t, const char *pattern, size_t n, bool literal, dt_split_behavior behavior,
+                             bool invert, duet_err *err) {
+    if (t->n_splits == DT_MAX_STEPS)
+        return dt_fail(err, DUET_E_UNSUPPORTED, "more than %d split steps", DT_MAX_STEPS);
+    dt_split *s = &t->splits[t->n_splits];
+    duet_status st = dt_regex_open(pattern, n, literal, &s->re, err);
+    if (st)
+        return st;
+    t->n_splits++;
+    s->pattern = dt_calloc(n + 1, 1);
+    if (!s->pattern)
+        return dt_fail(err, DUET_E_NOMEM, "no memory for a split pattern");
+    memcpy(s->pattern, pattern, n);
+    s->n_pattern = n;
+    s->literal = literal;
+    s->behavior = behavior;
+    s->invert = invert;
+    return DUET_OK;
+}
+
+const char dt_tok_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";

@@ -98,7 +98,7 @@ duet_status dt_normal_run(const dt_form *forms, int n_forms, const char *s, size
 /* ---- added tokens (added.c) ---- */
 typedef struct dt_added {
     int32_t id;
-    char *content; /* owned, raw, as it stands in texts */
+    const char *content; /* borrowed, as it stands in texts; NUL-terminated */
     size_t n;
     bool single_word, lstrip, rstrip, normalized, special;
 } dt_added;
@@ -112,7 +112,7 @@ typedef struct dt_trie {
     size_t n, cap;
     int32_t first[256]; /* root's child for a byte, 0 = none */
 } dt_trie;
-bool dt_trie_add(dt_trie *t, const char *s, size_t n, int32_t added);
+bool dt_trie_add(dt_trie *t, const char *s, size_t n, int32_t added, int32_t *was); /* *was: what it was, or -1 */
 void dt_trie_clear(dt_trie *t);
 /* Next added token in s at or after *scan, the longest of those that begin leftmost, by its own rules (single_word,
  * lstrip, rstrip). `done`: how far s is already used up. Advances *scan; false at the end. */
@@ -175,6 +175,7 @@ typedef struct dt_tok_entry {
     const char *s; /* borrowed, as the file spells it */
     size_t n;
     int64_t id;
+    bool raw; /* of a vocabulary of characters: its spaces are spaces */
 } dt_tok_entry;
 typedef struct dt_tok_pair {
     const char *s[2];
@@ -200,6 +201,13 @@ typedef struct dt_tok_room {
 duet_status dt_tok_measure(dt_tok_room *r, const char *s, size_t n, int64_t id, duet_err *err);
 duet_status dt_tok_fill(dt_vocab *v, const dt_tok_lists *l, dt_tok_room *more, duet_err *err);
 duet_status dt_tok_fill_merges(dt_vocab *v, const dt_tok_lists *l, duet_err *err);
+/* Added tokens: room for all, then one after the other behind the vocabulary, then the tries. */
+duet_status dt_tok_reserve_added(duet_tokenizer *t, size_t n, size_t n_bytes, duet_err *err);
+duet_status dt_tok_put_added(duet_tokenizer *t, const dt_added *a, duet_err *err); /* content is copied */
+duet_status dt_tok_index_added(duet_tokenizer *t, duet_err *err);
+duet_status dt_tok_add_split(duet_tokenizer *t, const char *pattern, size_t n, bool literal, dt_split_behavior behavior,
+                             bool invert, duet_err *err); /* (split.c) */
+extern const char dt_tok_gpt2_pattern[];
 
 /* ---- merging one piece (bpe.c) ---- */
 typedef struct dt_bpe_work dt_bpe_work;
@@ -221,16 +229,28 @@ struct duet_tokenizer {
     int n_splits;
     dt_added *added; /* by rising id */
     size_t n_added;
+    char *added_text; /* their contents */
+    size_t n_added_text;
     dt_trie raw, normal; /* added tokens found before and after normalization */
     duet_ids prefix, suffix;
     char *chat_template; /* of chat_template.jinja, or else of tokenizer_config.json; NULL = none */
     dt_buf json, config, jinja; /* the files as they were; data NULL = not there */
 };
 
+/* Everything between the added tokens of `raw` and those of `normal`; n > 0. As dt_normal_run. (normal.c) */
+duet_status dt_tok_normalize(const duet_tokenizer *t, const char *s, size_t n, char **mem, const char **out_s,
+                             size_t *out_n, duet_err *err);
+
 /* From memory: what duet_tokenizer_open does once the files are read. `name` is for error sentences; `config` may
  * be NULL. (load.c) */
 duet_status dt_tokenizer_parse(const char *name, const char *json, size_t n, const char *config, size_t n_config,
                                duet_tokenizer **out, duet_err *err);
+
+/* The tokenizer that a GGUF file describes; borrows nothing of it. (gguf.c) */
+struct dt_gguf;
+duet_status dt_tokenizer_from_gguf(const struct dt_gguf *g, duet_tokenizer **out, duet_err *err);
+/* Normal form, split steps and habits of the pre-tokenizer with this name. (pre.c) */
+duet_status dt_tok_use_pre(duet_tokenizer *t, const char *name, size_t n, bool *add_bos, duet_err *err);
 
 /* Calls fn for every piece that merges would work on: normalized text, cut by the pre-tokenizer, added tokens left
  * out. (encode.c) */
