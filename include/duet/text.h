@@ -1,4 +1,5 @@
-/* Tokenizers (Hugging Face tokenizer.json, byte-level BPE) and chat templates by model family.
+/* Tokenizers (BPE, byte-level or SentencePiece's, from Hugging Face tokenizer.json or GGUF) and chat templates by model
+ * family.
  *
  * Threads: a tokenizer is immutable once open; any number of threads may use it. */
 #ifndef DUET_TEXT_H
@@ -30,7 +31,8 @@ typedef struct duet_text {
 } duet_text;
 void duet_text_free(duet_text *t);
 
-/* Opens a folder (tokenizer.json, and tokenizer_config.json if there) or a tokenizer.json file.
+/* Opens a folder (tokenizer.json, and tokenizer_config.json if there), a tokenizer.json file, or a GGUF file, of which
+ * no weights are read.
  * Errors: DUET_E_IO, DUET_E_FORMAT (broken merges, unknown ids, ...), DUET_E_UNSUPPORTED (another model
  * type or a component that is named), DUET_E_NOMEM. */
 duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err *err);
@@ -53,9 +55,11 @@ int32_t duet_tokenizer_id(const duet_tokenizer *t, const char *content); /* an a
 const char *duet_tokenizer_bytes(const duet_tokenizer *t, int32_t id, size_t *n);
 bool duet_tokenizer_is_added(const duet_tokenizer *t, int32_t id);
 bool duet_tokenizer_is_special(const duet_tokenizer *t, int32_t id);
-/* True if both give equal ids for every text (equal vocabulary, merges, split and added tokens). */
+/* True if both give equal ids for every text (equal vocabulary, merges, split and added tokens), whatever files they
+ * come from. */
 bool duet_tokenizer_same(const duet_tokenizer *a, const duet_tokenizer *b);
-/* Writes tokenizer.json and tokenizer_config.json into dir (the files it was opened from, or the trained ones). */
+/* Writes tokenizer.json and tokenizer_config.json into dir (the files it was opened from, or the trained ones).
+ * DUET_E_UNSUPPORTED for one from a GGUF file. */
 duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_err *err);
 
 /* Trains byte-level BPE on texts (n strings, borrowed for the call).

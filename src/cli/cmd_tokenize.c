@@ -1,4 +1,4 @@
-/* duet tokenize: text <-> token ids, with the tokenizer files of a model folder alone. */
+/* duet tokenize: text <-> token ids, with the tokenizer of a model folder or GGUF file alone. */
 #include "cli/cli.h"
 
 #include <string.h>
@@ -50,7 +50,7 @@ static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.a = a};
     if (!a->m)
-        return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder or a tokenizer.json", self->name);
+        return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder, a tokenizer.json or a GGUF file", self->name);
     if (a->decode && (a->plain || a->add_special))
         return cli_fail(EXIT_USAGE, "tokenize: --plain and --add-special do not go with --decode");
     if (a->decode && a->n_rest)
@@ -73,7 +73,8 @@ static int run(const cli_command *self, cli_args *a) {
 }
 
 static const cli_opt opts[] = {
-    {'m', "model",        CLI_TEXT, CLI_AT(m),            "PATH", "a folder with tokenizer.json, or that file",                        NULL, 0, 0, NULL},
+    {'m', "model",        CLI_TEXT, CLI_AT(m),            "PATH", "a folder with tokenizer.json, that file, or a GGUF file",           NULL, 0, 0,
+     NULL                                                                                                                                              },
     {0,   "plain",        CLI_FLAG, CLI_AT(plain),        NULL,   "recognise no added token in the text, so that it cannot forge one",
      NULL,                                                                                                                                   0, 0, NULL},
     {0,   "add-special",  CLI_FLAG, CLI_AT(add_special),  NULL,   "add what the model's post-processor adds (such as BOS)",

@@ -2,6 +2,7 @@
  * is skipped silently gives wrong ids. Nothing in the file is trusted: ids, merges and names are checked here once,
  * so that encoding and decoding need no checks. */
 #include "text/load.h"
+#include "format/gguf.h"
 #include "format/jsonl.h"
 
 #include <stdlib.h>
@@ -353,8 +354,16 @@ duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err
     duet_status st = DUET_OK;
     char *file = NULL, *config_file = NULL;
     dt_buf json = {0}, config = {0};
+    dt_gguf *g = NULL;
 
     *out = NULL;
+    if (dt_gguf_is(path)) {
+        st = dt_gguf_open(path, &g, err);
+        if (!st)
+            st = dt_tokenizer_from_gguf(g, out, err);
+        dt_gguf_close(g);
+        return st;
+    }
     if (dt_path_is_dir(path)) {
         file = dt_path_join(path, "tokenizer.json");
         config_file = dt_path_join(path, "tokenizer_config.json");

@@ -127,6 +127,10 @@ duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_e
         {"tokenizer_config.json", &t->config},
         {"chat_template.jinja",   &t->jinja },
     };
+    if (!t->json.data)
+        return dt_fail(err, DUET_E_UNSUPPORTED,
+                       "%s: a tokenizer from a GGUF file cannot be written as tokenizer.json; take the model's own",
+                       dir);
     duet_status st = dt_mkdirs(dir, err);
     for (size_t i = 0; !st && i < DT_COUNT(files); i++) {
         if (!files[i].b->data)
