@@ -9,7 +9,7 @@
 #include "kernel/layout.h"
 
 #ifndef AHEAD_BYTES
-#define AHEAD_BYTES 4096 /* weights are fetched so far ahead: hardware alone stops at every page */
+#define AHEAD_BYTES 3072 /* weights are fetched so far ahead: hardware alone stops at every page */
 #endif
 #define SLICE_BYTES 20480 /* of a panel */
 
