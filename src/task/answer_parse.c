@@ -53,6 +53,8 @@ static dt_token next(parser *p) {
     return t;
 }
 
+static bool named_so(const dt_token *t, const char *name) { return t->n == strlen(name) && !memcmp(t->s, name, t->n); }
+
 static bool accept(parser *p, dt_tok_kind k) {
     if (!at(p, k)) return false;
     next(p);
@@ -492,7 +494,7 @@ static dt_node *parse_primary(parser *p) {
         return x;
     case T_SYM:
         next(p);
-        if (t.n > 1 && t.s[0] == '\\' && (!memcmp(t.s, "\\angle", t.n) || !memcmp(t.s, "\\triangle", t.n))) return opaque(p, "figure", parse_power(p));
+        if (named_so(&t, "\\angle") || named_so(&t, "\\triangle")) return opaque(p, "figure", parse_power(p));
         return named(p, N_SYM, t.s, t.n);
     case T_TEXT: next(p); return named(p, N_TEXT, t.s, t.n);
     case T_INF: next(p); return dt_ans_node(p->c, N_INF, 0);

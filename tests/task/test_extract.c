@@ -3,6 +3,14 @@
 
 #include "duet/grade.h"
 
+#include <time.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOWER 20
+#else
+#define SLOWER 1
+#endif
+
 static const struct {
     const char *name;
     duet_style style;
@@ -145,9 +153,10 @@ static void long_texts(void **state) {
             dt_buf_adds(&b, pieces[i]);
         for (int style = DUET_STYLE_BOXED; style <= DUET_STYLE_GPQA_FIRST; style++) {
             char *got = NULL;
-            double from = dt_now();
+            clock_t from = clock(); /* of the processor: other work must not count */
             assert_int_equal(duet_extract((duet_style)style, true, b.data, b.len, &got, NULL), DUET_OK);
-            if (dt_now() - from > 1.0) fail_msg("style %d on '%s' over and over: %.2f s for a megabyte", style, pieces[i], dt_now() - from);
+            double s = (double)(clock() - from) / CLOCKS_PER_SEC;
+            if (s > 0.5 * SLOWER) fail_msg("style %d on '%s' over and over: %.2f s for a megabyte", style, pieces[i], s);
             free(got);
         }
         dt_buf_clear(&b);
