@@ -45,7 +45,7 @@ typedef struct duet_verdict {
     bool equal;
     const char *method; /* static: "text" "exact" "ball" "rounding" "different" "undecided" "none"; strict: "normalised" "raw" */
     const char *reason; /* static: why it is undecided, or that no answer was found; else NULL */
-    char *gold, *pred;  /* the answers that were compared (strict: normalised); NULL = none; owned, see below */
+    char *gold, *pred;  /* the answers that were compared (strict: normalised), to their first NUL; NULL = none; owned, see below */
 } duet_verdict;
 
 /* Does `pred` give the answer `gold`? Both may be bare answers or whole responses. `opt` may be NULL. On success the
