@@ -74,10 +74,12 @@ duet_status dt_carry_tensor(const dt_carry *c, const char *name, dt_pool *pool, 
         for (size_t at = 0; !st && at < n_bytes; at += CHUNK_BYTES)
             st = put(user, (const uint8_t *)c->src->data + at, n_bytes - at < CHUNK_BYTES ? n_bytes - at : CHUNK_BYTES,
                      err);
+        dt_map_drop(c->src->data, n_bytes);
         return st;
     }
     const size_t cols = c->src->n_dims == 1 && c->rows != DT_ROWS_SAME ? 1 : c->src->dims[c->src->n_dims - 1];
     const size_t n_rows = n / cols, row_bytes = cols / dt_dtype_block(c->dtype) * dt_dtype_size(c->dtype);
+    const size_t from_bytes = cols / dt_dtype_block(c->src->dtype) * dt_dtype_size(c->src->dtype);
     const size_t at_once = row_bytes < CHUNK_BYTES ? CHUNK_BYTES / row_bytes : 1;
     if (row_bytes > CHUNK_BYTES)
         return dt_fail(err, DUET_E_UNSUPPORTED, "tensor %.80s has rows of more than %zu bytes", name, CHUNK_BYTES);
@@ -93,7 +95,10 @@ duet_status dt_carry_tensor(const dt_carry *c, const char *name, dt_pool *pool, 
         duet_status st = put(user, room, s.n_rows * row_bytes, err);
         if (st)
             return st;
+        if (c->rows == DT_ROWS_SAME) /* otherwise rows of one head are read in another order: after the last */
+            dt_map_drop((const uint8_t *)c->src->data + first * from_bytes, s.n_rows * from_bytes);
     }
+    dt_map_drop(c->src->data, n_rows * from_bytes);
     return DUET_OK;
 }
 

@@ -141,7 +141,7 @@ static double tidy(double x) {
 /* Finds the four numbers of llama3 scaling again. The factor is the largest divisor. Between the two ends 1/divisor is
  * (1 - s)/factor + s with s = original / (high - low) / wavelength - low / (high - low): a line through two of them
  * gives original / (high - low) and low / (high - low). Only two of original, low and high matter; low = 1 is what all
- * models have. With fewer than two in between, the usual numbers are tried. */
+ * models have. With fewer than two in between high = 4 is taken, as all models have it. */
 static bool find_scaling(dt_hf_config *c, const float *d) {
     const int n = c->d_head / 2;
     double x[2] = {0}, s[2] = {0};
@@ -167,14 +167,14 @@ static bool find_scaling(dt_hf_config *c, const float *d) {
         if (b > 0 && same_divisors(c, d))
             return true;
     }
-    static const double originals[] = {8192, 4096, 2048, 16384, 32768, 1024, 512, 256, 128};
     c->rope_low = 1;
     c->rope_high = 4;
-    for (size_t i = 0; i < DT_COUNT(originals); i++) {
-        c->rope_original = originals[i];
+    c->rope_original = found == 1 ? tidy((3 * s[0] + 1) / x[0]) : 0;
+    if (found == 1 && same_divisors(c, d))
+        return true;
+    for (c->rope_original = 32; c->rope_original < 1e8; c->rope_original *= 2)
         if (same_divisors(c, d))
             return true;
-    }
     return false;
 }
 
