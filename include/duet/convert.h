@@ -28,8 +28,8 @@ typedef struct duet_convert_options {
  * To GGUF: vectors and norms stay F32. "q4_k_m" is the usual mix: Q6_K for the output (or tied embeddings) and for half of
  * attn_v and ffn_down, Q4_K for the rest; rows that are no multiple of 256 get Q5_0 and Q8_0 instead, and rows that are no
  * multiple of 32 F16. To a folder: only from F32, F16 and BF16, since the result would not be exact otherwise, and `type` is
- * NULL; a tokenizer is written only as the file has it whole (tokenizer.huggingface.json), otherwise the call
- * is refused unless no_tokenizer is set.
+ * NULL; a tokenizer whose tokenizer.json cannot be given back with the same ids (all but byte-level BPE with the splits
+ * qwen2 and llama-bpe, and files that hold it whole) is refused unless no_tokenizer is set.
  * opt may be NULL. Errors: DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_USAGE, DUET_E_CANCELLED, DUET_E_NOMEM. */
 duet_status duet_convert(const char *in, const char *out, const duet_convert_options *opt, duet_err *err);
 

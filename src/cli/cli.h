@@ -255,6 +255,7 @@ bool cli_ids_from(const json_t *j, duet_ids *out, duet_err *err); /* an array of
 int cli_finish(int code);
 /* One line on stderr that the next one replaces; on a terminal only. NULL clears it. */
 void cli_live(const char *line);
+const char *cli_bytes_text(double n, char out[32]); /* "1.2 MB" */
 
 /* ---- screen.c: the stages for a person ---- */
 typedef struct cli_screen {

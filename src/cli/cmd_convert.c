@@ -40,13 +40,14 @@ static int run(const cli_command *self, cli_args *a) {
     if (st)
         return cli_fail_input(st, &err);
     struct stat sb;
+    char text[32];
     const double bytes = stat(out, &sb) || S_ISDIR(sb.st_mode) ? -1 : (double)sb.st_size;
     if (a->json)
         return cli_print_json(json_pack("{s:s,s:o,s:o}", "path", out, "bytes",
                                         bytes < 0 ? json_null() : json_integer((json_int_t)bytes), "seconds",
                                         cli_real(dt_now() - s.start)));
     if (bytes >= 0)
-        printf("%s: %.1f MB\n", out, bytes / 1e6);
+        printf("%s: %s\n", out, cli_bytes_text(bytes, text));
     else
         printf("%s\n", out);
     return EXIT_DONE;

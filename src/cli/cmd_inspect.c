@@ -136,19 +136,13 @@ static json_t *json_of(const cli_args *a, const char *path, const found *f, json
 
 /* ---- for people ---- */
 
-static const char *bytes_text(double n, char out[32]) {
-    const char *unit = n < 1e6 ? "kB" : n < 1e9 ? "MB" : "GB";
-    snprintf(out, 32, "%.1f %s", n < 1e6 ? n / 1e3 : n < 1e9 ? n / 1e6 : n / 1e9, unit);
-    return out;
-}
-
 static void print_memory(const cli_args *a, const found *f) {
     char text[32];
-    printf("%-14s%s for weights%s\n", "memory", bytes_text((double)weight_bytes(f), text),
+    printf("%-14s%s for weights%s\n", "memory", cli_bytes_text((double)weight_bytes(f), text),
            f->loaded ? "" : ", as in the file");
     printf("%-14s", "");
     for (size_t i = 0; i < DT_COUNT(kv_types); i++)
-        printf("%s%s (%s)", i ? ", " : "", bytes_text(kv_bytes(f, context_of(a, f), kv_types[i].width), text),
+        printf("%s%s (%s)", i ? ", " : "", cli_bytes_text(kv_bytes(f, context_of(a, f), kv_types[i].width), text),
                kv_types[i].name);
     printf(" for %d tokens of context\n", context_of(a, f));
 }
@@ -165,12 +159,12 @@ static void print_model(const cli_args *a, const found *f) {
     printf("\n%-14s%s\n", "rope", m->rope);
     printf("%-14s%d ids, embeddings %s\n", "vocabulary", m->n_vocab, m->tied ? "tied" : "untied");
     printf("%-14s%zu in %zu tensors, %s%s", "parameters", m->n_params, m->n_tensors,
-           bytes_text((double)m->tensor_bytes, text), m->n_files > 1 ? "" : "\n");
+           cli_bytes_text((double)m->tensor_bytes, text), m->n_files > 1 ? "" : "\n");
     if (m->n_files > 1)
         printf(" in %d files\n", m->n_files);
     for (int i = 0; i < m->n_types; i++)
         printf("%-14s%-6s %4d tensors, %s\n", i ? "" : "types", m->types[i].name, m->types[i].n_tensors,
-               bytes_text((double)m->types[i].n_bytes, text));
+               cli_bytes_text((double)m->types[i].n_bytes, text));
     print_memory(a, f);
     printf("%-14s%d tokens at most\n", "context", m->max_pos);
     if (f->sha256[0])

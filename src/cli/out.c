@@ -157,3 +157,9 @@ int cli_finish(int code) {
         return cli_fail(EXIT_FAILED, "standard output: cannot write: %s", strerror(write_error ? write_error : EIO));
     return code;
 }
+
+const char *cli_bytes_text(double n, char out[32]) {
+    const char *unit = n < 1e6 ? "kB" : n < 1e9 ? "MB" : "GB";
+    snprintf(out, 32, "%.1f %s", n < 1e6 ? n / 1e3 : n < 1e9 ? n / 1e6 : n / 1e9, unit);
+    return out;
+}

@@ -1,5 +1,6 @@
 /* A Hugging Face folder from a GGUF file, where that is exact: F32, F16 and BF16 tensors. */
 #include "format/convert.h"
+#include "format/gguf_export.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,29 +91,6 @@ static duet_status fill(void *user, size_t i, dt_atomic *out, duet_err *err) {
     return dt_carry_tensor(&p->carry[i], p->names[i], p->pool, p->room, put, p, err);
 }
 
-/* The tokenizer is written only as the file it came from: from the other keys it cannot be rebuilt exactly. */
-static duet_status write_tokenizer(const plan *p, const char *dir, duet_err *err) {
-    dt_gguf_str json = {0}, model = {0};
-    duet_status st = dt_gguf_string(p->g, "tokenizer.huggingface.json", &json, err);
-    if (st < 0)
-        return st;
-    if (st == DUET_END) {
-        st = dt_gguf_string(p->g, "tokenizer.ggml.model", &model, err);
-        if (st == DUET_END || (!st && dt_gguf_str_is(model, "none")))
-            return DUET_OK;
-        return st ? st
-                  : dt_fail(err, DUET_E_UNSUPPORTED,
-                            "%s: it has no tokenizer.huggingface.json, and from its other keys tokenizer.json cannot "
-                            "be rebuilt "
-                            "exactly: take it from the model's own folder and use --no-tokenizer",
-                            p->in);
-    }
-    char *path = dt_path_join(dir, "tokenizer.json");
-    st = path ? dt_file_write_atomic(path, json.s, json.n, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
-    free(path);
-    return st;
-}
-
 duet_status dt_convert_to_hf(const char *in, const char *out, const duet_convert_options *opt, dt_pool *pool,
                              duet_err *err) {
     plan p = {.in = in, .opt = opt, .pool = pool};
@@ -140,7 +118,7 @@ duet_status dt_convert_to_hf(const char *in, const char *out, const duet_convert
     if (!st)
         st = dt_mkdirs(out, err);
     if (!st && !(opt && opt->no_tokenizer))
-        st = write_tokenizer(&p, out, err);
+        st = dt_gguf_write_tokenizer(p.g, out, err);
     if (!st)
         st = dt_hf_config_write(out, &p.cfg, err);
     if (!st)

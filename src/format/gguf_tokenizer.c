@@ -32,6 +32,13 @@ const char *dt_gguf_pre_of(const char *regex, bool digits, bool byte_level_regex
     return NULL;
 }
 
+const char *dt_gguf_regex_of(const char *pre) {
+    for (size_t i = 0; i < DT_COUNT(splits); i++)
+        if (!strcmp(pre, splits[i].pre))
+            return splits[i].regex;
+    return NULL;
+}
+
 typedef struct source {
     char *file;       /* path of tokenizer.json, for messages */
     json_t *json;     /* tokenizer.json; NULL = not there */

@@ -1,6 +1,7 @@
 /* Conversion: a folder into GGUF and back gives the same bytes, types are what was asked for, the model in the new file
  * says the same, and what cannot be exact is refused. */
 #include "duet/convert.h"
+#include "duet/text.h"
 #include "format/folder.h"
 #include "format/gguf_model.h"
 
@@ -237,11 +238,31 @@ static void test_refusals(void **state) {
     folder_remove(&f);
 }
 
+/* The tokenizer of a folder comes back with the same ids for every text. */
+static void test_tokenizer(void **state) {
+    (void)state;
+    char golden[512];
+    folder f = folder_make();
+    duet_err err = {{0}};
+    duet_tokenizer *a = NULL, *b = NULL;
+    shared_path(golden, sizeof golden, "golden/models/qwen3-tiny");
+    convert(golden, at(&f, "m.gguf"), NULL);
+    convert(at(&f, "m.gguf"), at(&f, "B"), NULL);
+    if (duet_tokenizer_open(golden, &a, &err) || duet_tokenizer_open(at(&f, "B"), &b, &err))
+        fail_msg("%s", err.text);
+    assert_true(duet_tokenizer_same(a, b));
+    duet_tokenizer_close(a);
+    duet_tokenizer_close(b);
+    same_weights("qwen3-tiny", golden, at(&f, "B"));
+    folder_remove(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_tokenizer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
