@@ -18,9 +18,11 @@ typedef struct duet_engine duet_engine;
 typedef struct duet_engine_options {
     int n_threads;       /* 0 = all CPUs */
     int max_seqs;        /* sequences decoded together; 0 = 64 */
-    size_t kv_bytes;     /* size of the page pool; 0 = enough for max_seqs sequences of 1024 tokens, at most 1/4 of RAM */
+    size_t kv_bytes;     /* most bytes of the page pool, taken as tokens come; 0 = for max_seqs sequences of 1024 tokens and one
+                            of `ctx`, at most 1/4 of RAM (a ctx asked for: what it needs, if that is free) */
     int prefill_chunk;   /* prompt tokens a step; 0 = 512 */
     int ctx;             /* longest sequence; 0 = the model's max_position_embeddings */
+    duet_kv_type kv_type;/* how keys and values are held; training needs DUET_KV_F32 */
     bool no_prefix_cache;/* do not reuse prefixes of earlier requests (siblings of one request still share) */
 } duet_engine_options;
 

@@ -35,6 +35,9 @@ typedef struct duet_model_options {
      * ":TOKENS" behind, the context it was trained for. NULL = none. Borrowed during the call. */
     const char *rope_scaling;
 } duet_model_options;
+/* How keys and values are held. f16 halves their memory and reading, q8_0 takes 8.5 bits each (heads a multiple of 32
+ * wide). The default is f32 where the matrices are floats, so that generation and training give the same bits, else f16. */
+typedef enum duet_kv_type { DUET_KV_DEFAULT, DUET_KV_F32, DUET_KV_F16, DUET_KV_Q8_0 } duet_kv_type;
 
 typedef struct duet_model_info {
     char arch[32]; /* "qwen3", ... */
@@ -45,7 +48,8 @@ typedef struct duet_model_info {
     char held[64];        /* element types of the matrices in memory, the one with most bytes first: "Q4_K, Q6_K" */
     size_t n_params;      /* tied embeddings counted once */
     size_t weight_bytes;  /* in memory now, packed copies included */
-    size_t kv_bytes_per_token;
+    duet_kv_type kv_type;      /* the default of this model */
+    size_t kv_bytes_per_token; /* with it */
     double open_s;        /* what reading and repacking took, seconds; a new one: 0 */
 } duet_model_info;
 
@@ -64,6 +68,9 @@ duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_
 /* SHA-256 of all parameters in the order in which the architecture names them, each as it is held: f32, or the bytes of its
  * file. Reads all of them: seconds for gigabytes. */
 duet_status duet_model_fingerprint(const duet_model *m, char out[65], duet_err *err);
+
+size_t duet_model_kv_bytes(const duet_model *m, duet_kv_type type); /* of one token's keys and values */
+const char *duet_kv_type_name(duet_kv_type type);                   /* "default", "f32", "f16", "q8_0" */
 
 /* log p(ids[t+1] | ids[0..t]) for t = 0..n-2 into out[n-1]: natural log, temperature 1, the same bits as at
  * rollout and in training. n_threads 0 = all CPUs. */
@@ -84,6 +91,7 @@ duet_status duet_model_measure_reading(const duet_model *m, int n_threads, doubl
 /* A step: `batch` sequences, each n_new tokens from position pos0 on and the logits of the last. */
 typedef struct duet_step {
     size_t batch, n_new, pos0;
+    duet_kv_type kv_type;
     size_t shared; /* positions of pos0 whose keys and values are the same for all of them */
 } duet_step;
 /* Seconds that a step takes at least: the longer of computing it, each matrix at the rate of its type, and of reading what

@@ -35,6 +35,7 @@ typedef struct cli_args {
     int ctx, threads, batch;
     const char *weights, *rope, *rope_M, *rope_m;
     const char *chat_template, *M_template, *m_template;
+    const char *kv_type;
     /* stages */
     const char *mode, *keep, *instruction;
     int signal_budget, answer_budget, predict;
@@ -164,10 +165,16 @@ const cli_command *cli_find(const char *name); /* NULL = none */
     {0, "M-rope-scaling", CLI_TEXT, CLI_AT(rope_M), "KIND:FACTOR", "--rope-scaling for M only", NULL, 0, 0, NULL}, {   \
         0, "m-rope-scaling", CLI_TEXT, CLI_AT(rope_m), "KIND:FACTOR", "--rope-scaling for m only", NULL, 0, 0, NULL    \
     }
+#define CLI_ROW_KV_TYPE                                                                                                \
+    {                                                                                                                  \
+        0, "kv-type", CLI_TEXT, CLI_AT(kv_type), "TYPE",                                                               \
+            "how keys and values are held: f32, f16 or q8_0 (default: f32 where the weights are floats, else f16)",    \
+            NULL, 0, 0, "f32|f16|q8_0"                                                                                 \
+    }
 #define CLI_ROWS_ENGINE                                                                                                \
     {'c', "ctx-size", CLI_INT, CLI_AT(ctx), "TOKENS", "longest sequence; 0 = what the model allows",                   \
      "0", 0,          1 << 28, NULL},                                                                                  \
-        CLI_ROW_ROPE, CLI_ROW_WEIGHTS, CLI_ROW_THREADS, {                                                                            \
+        CLI_ROW_ROPE, CLI_ROW_WEIGHTS, CLI_ROW_KV_TYPE, CLI_ROW_THREADS, {                                                 \
         'b', "batch-size", CLI_INT, CLI_AT(batch), "N", "sequences decoded together", "64", 1, 4096, NULL              \
     }
 #define CLI_ROWS_BUDGETS                                                                                               \
@@ -317,6 +324,7 @@ duet_backend_options cli_backend_options(const cli_args *a, char side);
 duet_status cli_backend_open(const cli_args *a, const char *path, char side, duet_backend **out, duet_err *err);
 /* Is there a family of this name? The sentence in err lists them. */
 bool cli_template_known(const char *name, duet_err *err);
+duet_kv_type cli_kv_type(const cli_args *a);
 /* The model's own advice, then --temp and its kin, then the stage's. stage may be NULL. */
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage);
 duet_pair_options cli_pair_options(const cli_args *a);

@@ -119,6 +119,7 @@ static double limit_of(const bench *b, const measure *m, double bytes_per_s, boo
     size_t steps = m->reading ? 1 : (size_t)m->tokens;
     for (size_t i = 0; i < steps; i++) { /* the last step's bound stands for all: writing only grows longer */
         duet_step step = {.batch = (size_t)m->batch, .n_new = m->reading ? (size_t)m->tokens : 1,
+                          .kv_type = cli_kv_type(b->a),
                           .pos0 = m->reading ? 0 : (size_t)m->prompt + i, .shared = m->apart ? 0 : (size_t)m->prompt};
         s += duet_model_least_seconds(b->model, &peak, &step, memory);
     }
@@ -268,8 +269,9 @@ static duet_status open_engine(bench *b, duet_err *err) {
                        "bench: %d tokens are more than the model's context of %d; set -p, -n and --shared lower, or ask for "
                        "--rope-scaling",
                        longest, b->info.max_pos);
-    duet_engine_options o = {.n_threads = a->threads, .max_seqs = most, .ctx = longest, .no_prefix_cache = true};
-    o.kv_bytes = b->info.kv_bytes_per_token * ((size_t)longest + 64) * (size_t)most * 2;
+    duet_engine_options o = {.n_threads = a->threads, .max_seqs = most, .ctx = longest, .no_prefix_cache = true,
+                             .kv_type = cli_kv_type(a)};
+    o.kv_bytes = duet_model_kv_bytes(b->model, o.kv_type) * ((size_t)longest + 64) * (size_t)most * 2;
     st = duet_engine_create(b->model, &o, &b->engine, err);
     b->opened_s = dt_now() - began;
     if (!st)
@@ -334,6 +336,7 @@ static const cli_opt opts[] = {
     {0,   "seq-len", CLI_INT,  CLI_AT(seq_len), "TOKENS", "--train: tokens a sequence",                                  "256", 2, 1 << 20, NULL},
     CLI_ROW_ROPE,
     CLI_ROW_WEIGHTS,
+    CLI_ROW_KV_TYPE,
     CLI_ROW_THREADS,
     CLI_ROW_JSON("one JSON object with all rows and the machine"),
     CLI_ROW_CONFIG,

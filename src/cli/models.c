@@ -13,11 +13,18 @@ duet_weights cli_weights(const cli_args *a) {
     return DUET_WEIGHTS_AUTO;
 }
 
+duet_kv_type cli_kv_type(const cli_args *a) {
+    for (int t = DUET_KV_F32; t <= DUET_KV_Q8_0; t++)
+        if (a->kv_type && !strcmp(a->kv_type, duet_kv_type_name((duet_kv_type)t)))
+            return (duet_kv_type)t;
+    return DUET_KV_DEFAULT;
+}
+
 duet_backend_options cli_backend_options(const cli_args *a, char side) {
     const char *rope = side == 'M' ? a->rope_M : side == 'm' ? a->rope_m : NULL;
     const char *template = side == 'M' ? a->M_template : side == 'm' ? a->m_template : NULL;
     return (duet_backend_options){
-        .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx},
+        .engine = {.n_threads = a->threads, .max_seqs = a->batch, .ctx = a->ctx, .kv_type = cli_kv_type(a)},
         .model = {.weights = cli_weights(a), .rope_scaling = rope ? rope : a->rope},
         .chat_template = template ? template : a->chat_template
     };

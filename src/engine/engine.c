@@ -12,7 +12,7 @@ static int or_default(int value, int fallback) {
  * else it could wait for ever. */
 static duet_status plan_memory(duet_engine *e, const duet_engine_options *opt, int *n_pages, duet_err *err) {
     const dt_hf_config *c = &e->model->cfg;
-    size_t page = dt_kv_page_bytes(c->n_layers, c->n_kv, c->d_head);
+    size_t page = dt_kv_page_bytes(e->kv_type, c->n_layers, c->n_kv, c->d_head);
     size_t bytes = opt->kv_bytes;
 
     e->ctx = or_default(opt->ctx, c->max_pos);
@@ -28,12 +28,18 @@ static duet_status plan_memory(duet_engine *e, const duet_engine_options *opt, i
         if (!dt_mul_size(pages, page, &bytes) || bytes > ram / 4) {
             bytes = ram / 4;
         }
+        /* A context that was asked for may take what is free; memory is touched only where tokens come. */
+        size_t one = 0, most = dt_memory_free() / 10 * 9;
+        if (opt->ctx > 0 && dt_mul_size((size_t)opt->ctx / DT_KV_PAGE + 2, page, &one) && one > bytes) {
+            bytes = one < most ? one : most > bytes ? most : bytes;
+        }
     }
     size_t pages = bytes / page < INT32_MAX / DT_KV_PAGE ? bytes / page : INT32_MAX / DT_KV_PAGE;
     size_t fit = pages > 1 ? (pages - 1) * DT_KV_PAGE : 0;
     if (fit == 0 || (opt->ctx > 0 && (size_t)opt->ctx > fit)) {
-        return dt_fail(err, DUET_E_RANGE, "%zu bytes for keys and values hold %zu tokens, the context is %d", bytes,
-                       fit, e->ctx);
+        return dt_fail(err, DUET_E_RANGE,
+                       "%zu bytes for keys and values hold %zu tokens, the context is %d: lower it, or hold them as f16 or q8_0",
+                       bytes, fit, e->ctx);
     }
     if ((size_t)e->ctx > fit) {
         e->ctx = (int)fit;
@@ -95,6 +101,7 @@ duet_status duet_engine_create(duet_model *model, const duet_engine_options *opt
     e->prefix_cache = !opt->no_prefix_cache;
     e->version = model->version;
 
+    e->kv_type = dt_model_kv_dtype(model, opt->kv_type);
     st = plan_memory(e, opt, &n_pages, err);
     if (st) {
         goto done;
@@ -107,7 +114,7 @@ duet_status duet_engine_create(duet_model *model, const duet_engine_options *opt
     if (st) {
         goto done;
     }
-    st = dt_kv_create(model->cfg.n_layers, model->cfg.n_kv, model->cfg.d_head, n_pages, &e->kv, err);
+    st = dt_kv_create(e->kv_type, model->cfg.n_layers, model->cfg.n_kv, model->cfg.d_head, n_pages, &e->kv, err);
     if (st) {
         goto done;
     }

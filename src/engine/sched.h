@@ -74,6 +74,7 @@ struct duet_engine {
     dt_infer *infer;
     dt_kv *kv;
     int V, ctx, max_seqs, chunk, max_rows;
+    dt_dtype kv_type;
     bool prefix_cache;
 
     pthread_t worker;

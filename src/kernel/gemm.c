@@ -19,11 +19,6 @@ size_t dt_packed_floats(int K, int N) {
     return n_panels(N) * DT_NR * (size_t)K;
 }
 
-size_t dt_attn_bwd_scratch(int T, int E) {
-    size_t keys = ((size_t)T + DT_KV_PAGE - 1) / DT_KV_PAGE * DT_KV_PAGE;
-    return 2 * keys * (size_t)E + 2 * DT_BWD_ROWS * keys + 2 * DT_LANES;
-}
-
 typedef struct pack_job {
     float *bp;
     const float *b;

@@ -33,23 +33,41 @@ typedef enum dt_act_form {
     DT_N_ACT_FORMS
 } dt_act_form;
 
-/* One query row block of attention. K pages: [E][16] (transposed), V pages: [16][E].
- * Row i attends to keys first_key[i] .. n_keys[i]-1, as if the others did not exist; the lane of key j is j mod 16:
- *   s_j = (fma chain over e of q[e] * k[j][e]) * scale;  mx = lane max;  p_j = dt_expf(s_j - mx)
- *   z = 16-lane sum of p_j;  o[e] = (fma chain over j of p_j * v[j][e]) / z
- * A row with no keys gives zeros. What lies in a page after the last key is never used. */
+/* KEYS AND VALUES of one kv head in one page of 16 tokens. A page is read as floats without rounding; what rounds is
+ * storing (kv_store):
+ *   F32   K [E][16] (transposed), V [16][E]
+ *   F16   the same in binary16: clamped to +-65504, then rounded to nearest even
+ *   Q8_0  E is a multiple of 32. For 32 elements of one token: d = the largest |x| / 127 as float, then as binary16 (at
+ *         most 65504); r = 1 / d (0 where d is 0); x becomes the integer nearest to x * r, ties to even, within +-127.
+ *         K: d as [E/32][16] halves, then bytes [E/4][16][4]; V: d as [16][E/32] halves, then bytes [16][E]. */
+bool dt_kv_type_fits(dt_dtype type, int E);       /* whether keys and values of width E can be held so */
+size_t dt_kv_half_bytes(dt_dtype type, int E);    /* of K, or of V, of one head in one page */
+
+#define DT_ATTN_SPAN 512 /* keys of one span; whole pages */
+
+/* Attention of nq tokens and the n_heads query heads that share one kv head: row r is token r / n_heads, head
+ * r % n_heads. Token i attends to keys first_key[i] .. n_keys[i]-1, as if the others did not exist.
+ * Keys are taken in spans of 512 by their position; within a span the lane of key j is j mod 16:
+ *   s_j = (fma chain over e of q[e] * k[j][e]) * scale;  m = lane max;  p_j = dt_expf(s_j - m)
+ *   z = 16-lane sum of p_j;  o[e] = fma chain over j of p_j * v[j][e], from 0
+ * With Q8_0 keys q is rounded too: for 32 elements d = the largest |q| / 127 as float, r = 1 / d (d below 1e-30: d and r
+ * are 0), integers as above; s_j = chain over blocks b of fma(dq_b, (float)(integer dot product) * dk_jb, s), times scale.
+ * Spans with keys join in ascending order; the first is taken as it is, then
+ *   M' = max(M, m);  a = dt_expf(M - M'), b = dt_expf(m - M');  Z = fma(b, z, a * Z);  O[e] = fma(b, o[e], a * O[e])
+ * and the row's result is O[e] / Z. A row with no keys gives zeros. What lies in a page after the last key is never used. */
 typedef struct dt_attn {
-    const float *q;          /* [nq] rows of E, stride ldq */
-    float *o;                /* [nq] rows of E, stride ldo */
+    const float *q;          /* token i, head h: q + i * ldq + h * E */
+    float *o;                /* the same with ldo */
     size_t ldq, ldo;
-    int nq, d_head;
+    int nq, n_heads, d_head;
     const int *first_key;    /* [nq] or NULL: all 0 (a window: n_keys[i] - its width, at least 0) */
     const int *n_keys;       /* [nq] */
-    const float *const *k;   /* page pointers, enough for max(n_keys) */
-    const float *const *v;
+    dt_dtype type;           /* of the pages */
+    const void *const *k;    /* page pointers by position / 16; those of keys that nobody attends to are not read */
+    const void *const *v;
     float scale;
-    float *scratch;          /* floats: nq * round_up(max(n_keys), 16) */
-    float *max_out, *sum_out; /* [nq] or NULL: mx and z, saved for the backward pass */
+    float *scratch;          /* dt_attn_scratch(type, nq * n_heads, E) floats */
+    float *max_out, *sum_out; /* [nq * n_heads] or NULL: M (-inf without keys) and Z, saved for the backward pass */
 } dt_attn;
 
 /* Backward of attention for one (sequence, query head), contiguous tokens 0..T-1, causal: row i sees
@@ -101,6 +119,13 @@ typedef struct dt_kernels {
      * backward is sign = -1. */
     void (*rope)(float *x, size_t ld, int T, int n, int E, const int *pos, const float *cos_t, const float *sin_t, float sign);
     void (*attn)(const dt_attn *a);
+    /* The same in two steps, for keys shared out between threads: spans span0 .. span1-1 of each row to
+     * part[span - span0][row] of dt_attn_part(E) floats; then, with the parts of spans span0 .. span0 + n - 1 that hold all
+     * keys of the rows, o and the rest. Same bits. */
+    void (*attn_spans)(const dt_attn *a, int span0, int span1, float *part);
+    void (*attn_join)(const dt_attn *a, int n, const float *part);
+    /* Token `slot` (0..15) of a page: k[E] and v[E] rounded to the type. */
+    void (*kv_store)(dt_dtype type, void *k_page, void *v_page, int slot, const float *k, const float *v, int E);
     void (*attn_bwd)(const dt_attn_bwd *a);
     /* h = silu(g) * u, silu(z) = z / (1 + exp(-z)) */
     void (*swiglu)(float *h, const float *g, const float *u, size_t n);
@@ -145,6 +170,8 @@ void dt_pack(dt_pool *pool, float *bp, const float *b, size_t rsb, size_t csb, i
 void dt_gemm(dt_pool *pool, float *c, size_t ldc, const float *a, size_t rsa, size_t csa, const float *bp, int M, int N,
              int K, bool accumulate);
 size_t dt_attn_bwd_scratch(int T, int E); /* floats */
+size_t dt_attn_scratch(dt_dtype type, int rows, int E); /* floats */
+size_t dt_attn_part(int E);               /* floats of one row's result over one span */
 
 /* The specified exponential, scalar. */
 float dt_expf(float x);

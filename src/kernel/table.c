@@ -18,7 +18,7 @@ static void fill_tables(void) {
 #if defined(__x86_64__)
     /* The feature test of the compiler's runtime also asks whether the system saves the registers. */
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) { /* all of those convert half floats too */
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
         dt_kernels_fill_avx2(&tables[DT_ISA_AVX2]);
         have[DT_ISA_AVX2] = true;
     }
@@ -27,6 +27,7 @@ static void fill_tables(void) {
         dt_kernels_fill_avx512(&tables[DT_ISA_AVX512]);
         if (__builtin_cpu_supports("avx512vnni")) dt_product_fill_avx512vnni(&tables[DT_ISA_AVX512]);
         if (__builtin_cpu_supports("avx512bf16")) dt_product_fill_avx512bf16(&tables[DT_ISA_AVX512]);
+        if (__builtin_cpu_supports("avx512vnni")) dt_kernels_fill_vnni_attn(&tables[DT_ISA_AVX512]);
         have[DT_ISA_AVX512] = true;
     }
 #endif

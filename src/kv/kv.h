@@ -1,7 +1,8 @@
 /* kv: token prefixes -> shared pages of keys and values.
  *
- * A page holds DT_KV_PAGE tokens of all layers and kv heads of one model:
- *   for each layer, kv head: K [E][16] (transposed), then V [16][E].
+ * A page holds DT_KV_PAGE tokens of all layers and kv heads of one model, as f32, f16 or q8_0 (kernel.h says how). In
+ * memory pages stand in groups of DT_KV_GROUP: for each layer, group, kv head: K of its pages, then V of its pages, so that
+ * a sequence in neighbouring pages is read in long pieces. Memory is taken from the system when it is first written.
  * Pages are counted references: siblings of one prompt share its pages; a page is written only while one
  * sequence holds it (dt_kv_grow copies a shared last page first). The prefix tree remembers full pages by
  * (weight version, tokens so far) so that a later request with the same beginning starts from them.
@@ -13,15 +14,18 @@
 
 typedef struct dt_kv dt_kv;
 
-/* n_pages of n_layers * n_kv heads of width d_head. */
-duet_status dt_kv_create(int n_layers, int n_kv, int d_head, int n_pages, dt_kv **out, duet_err *err);
+#define DT_KV_GROUP 32 /* pages of one group: a span of attention */
+
+/* n_pages of n_layers * n_kv heads of width d_head. DUET_E_UNSUPPORTED: the type does not fit the width. */
+duet_status dt_kv_create(dt_dtype type, int n_layers, int n_kv, int d_head, int n_pages, dt_kv **out, duet_err *err);
 void dt_kv_destroy(dt_kv *kv);
 int dt_kv_pages(const dt_kv *kv);
 int dt_kv_free_pages(const dt_kv *kv); /* free now, pages kept only by the prefix tree counted as free */
-size_t dt_kv_page_bytes(int n_layers, int n_kv, int d_head);
+dt_dtype dt_kv_type(const dt_kv *kv);
+size_t dt_kv_page_bytes(dt_dtype type, int n_layers, int n_kv, int d_head);
 
-float *dt_kv_k(const dt_kv *kv, int page, int layer, int head); /* [E][16] */
-float *dt_kv_v(const dt_kv *kv, int page, int layer, int head); /* [16][E] */
+void *dt_kv_k(const dt_kv *kv, int page, int layer, int head);
+void *dt_kv_v(const dt_kv *kv, int page, int layer, int head);
 
 /* A sequence's page table. */
 typedef struct dt_kv_seq {

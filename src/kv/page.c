@@ -11,19 +11,31 @@ static int pages_for(int n_tokens) {
     return n_tokens / DT_KV_PAGE + (n_tokens % DT_KV_PAGE != 0);
 }
 
-size_t dt_kv_page_bytes(int n_layers, int n_kv, int d_head) {
-    return (size_t)n_layers * (size_t)n_kv * 2 * (size_t)d_head * DT_KV_PAGE * sizeof(float);
+size_t dt_kv_page_bytes(dt_dtype type, int n_layers, int n_kv, int d_head) {
+    return (size_t)n_layers * (size_t)n_kv * 2 * dt_kv_half_bytes(type, d_head);
 }
 
-duet_status dt_kv_create(int n_layers, int n_kv, int d_head, int n_pages, dt_kv **out, duet_err *err) {
+dt_dtype dt_kv_type(const dt_kv *kv) {
+    return kv->type;
+}
+
+duet_status dt_kv_create(dt_dtype type, int n_layers, int n_kv, int d_head, int n_pages, dt_kv **out, duet_err *err) {
     duet_status st = DUET_OK;
-    size_t bytes = 0;
+    size_t n_groups = ((size_t)n_pages + DT_KV_GROUP - 1) / DT_KV_GROUP;
 
     *out = NULL;
     if (n_layers < 1 || n_kv < 1 || d_head < 1 || n_pages < 1) {
         return dt_fail(err, DUET_E_RANGE,
                        "kv pool: %d pages of %d layers, %d heads of width %d: all must be at least 1", n_pages,
                        n_layers, n_kv, d_head);
+    }
+    if (!dt_kv_type_fits(type, 32)) {
+        return dt_fail(err, DUET_E_UNSUPPORTED, "keys and values as %s: only F32, F16 and Q8_0 are possible", dt_dtype_name(type));
+    }
+    if (!dt_kv_type_fits(type, d_head)) {
+        return dt_fail(err, DUET_E_UNSUPPORTED,
+                       "keys and values as %s: heads are %d wide, a multiple of 32 is needed; use f16 or f32", dt_dtype_name(type),
+                       d_head);
     }
     dt_kv *kv = calloc(1, sizeof *kv);
     if (!kv) {
@@ -33,23 +45,22 @@ duet_status dt_kv_create(int n_layers, int n_kv, int d_head, int n_pages, dt_kv 
     kv->n_kv = n_kv;
     kv->d_head = d_head;
     kv->n_pages = n_pages;
-    kv->page_floats = dt_kv_page_bytes(n_layers, n_kv, d_head) / sizeof(float);
-    if (!dt_mul_size(kv->page_floats * sizeof(float), (size_t)n_pages, &bytes) || !dt_add_size(bytes, 64, &bytes)) {
+    kv->type = type;
+    kv->half = dt_kv_half_bytes(type, d_head);
+    if (!dt_mul_size(2 * kv->half * (size_t)n_kv, n_groups * DT_KV_GROUP, &kv->layer_bytes) ||
+        !dt_mul_size(kv->layer_bytes, (size_t)n_layers, &kv->bytes)) {
         st = dt_fail(err, DUET_E_RANGE, "kv pool: %d pages of %zu bytes are too many", n_pages,
-                     kv->page_floats * sizeof(float));
+                     dt_kv_page_bytes(type, n_layers, n_kv, d_head));
         goto done;
     }
-    /* calloc and not an aligned block: zero pages come from the system untouched, so a large pool costs
-     * memory only where it is used. */
-    kv->block = calloc(1, bytes);
+    kv->data = dt_pages_alloc(kv->bytes);
     kv->refs = dt_calloc((size_t)n_pages, sizeof *kv->refs);
     kv->node_of = dt_calloc((size_t)n_pages, sizeof *kv->node_of);
     kv->free_pages = dt_calloc((size_t)n_pages, sizeof *kv->free_pages);
-    if (!kv->block || !kv->refs || !kv->node_of || !kv->free_pages || !dt_kv_tree_init(kv)) {
-        st = dt_fail(err, DUET_E_NOMEM, "kv pool: no memory for %d pages, %zu bytes", n_pages, bytes);
+    if (!kv->data || !kv->refs || !kv->node_of || !kv->free_pages || !dt_kv_tree_init(kv)) {
+        st = dt_fail(err, DUET_E_NOMEM, "kv pool: no memory for %d pages, %zu bytes", n_pages, kv->bytes);
         goto done;
     }
-    kv->data = (float *)(((uintptr_t)kv->block + 63) & ~(uintptr_t)63);
     for (int i = 0; i < n_pages; i++) {
         kv->node_of[i] = -1;
         kv->free_pages[i] = n_pages - 1 - i; /* low pages leave first: a small load touches little memory */
@@ -70,7 +81,7 @@ void dt_kv_destroy(dt_kv *kv) {
     free(kv->free_pages);
     free(kv->node_of);
     free(kv->refs);
-    free(kv->block);
+    dt_pages_free(kv->data, kv->bytes);
     free(kv);
 }
 
@@ -82,14 +93,22 @@ int dt_kv_free_pages(const dt_kv *kv) {
     return kv->n_free + kv->n_tree_only;
 }
 
-float *dt_kv_k(const dt_kv *kv, int page, int layer, int head) {
+void *dt_kv_k(const dt_kv *kv, int page, int layer, int head) {
     assert(page >= 0 && page < kv->n_pages);
-    size_t slot = (size_t)layer * (size_t)kv->n_kv + (size_t)head;
-    return kv->data + (size_t)page * kv->page_floats + slot * 2 * (size_t)kv->d_head * DT_KV_PAGE;
+    size_t of_group = (size_t)(page / DT_KV_GROUP) * (size_t)kv->n_kv + (size_t)head;
+    return kv->data + (size_t)layer * kv->layer_bytes + (of_group * 2 * DT_KV_GROUP + (size_t)(page % DT_KV_GROUP)) * kv->half;
 }
 
-float *dt_kv_v(const dt_kv *kv, int page, int layer, int head) {
-    return dt_kv_k(kv, page, layer, head) + (size_t)kv->d_head * DT_KV_PAGE;
+void *dt_kv_v(const dt_kv *kv, int page, int layer, int head) {
+    return (char *)dt_kv_k(kv, page, layer, head) + DT_KV_GROUP * kv->half;
+}
+
+static void copy_page(const dt_kv *kv, int to, int from) {
+    for (int l = 0; l < kv->n_layers; l++)
+        for (int h = 0; h < kv->n_kv; h++) {
+            memcpy(dt_kv_k(kv, to, l, h), dt_kv_k(kv, from, l, h), kv->half);
+            memcpy(dt_kv_v(kv, to, l, h), dt_kv_v(kv, from, l, h), kv->half);
+        }
 }
 
 void dt_kv_page_ref(dt_kv *kv, int page) {
@@ -154,8 +173,7 @@ duet_status dt_kv_grow(dt_kv *kv, dt_kv_seq *s, int more, duet_err *err) {
     }
     if (copy) {
         int page = take_page(kv);
-        memcpy(kv->data + (size_t)page * kv->page_floats, kv->data + (size_t)s->pages[last] * kv->page_floats,
-               kv->page_floats * sizeof(float));
+        copy_page(kv, page, s->pages[last]);
         dt_kv_page_unref(kv, s->pages[last]);
         s->pages[last] = page;
     }
@@ -183,7 +201,7 @@ duet_status dt_kv_fork(dt_kv *kv, const dt_kv_seq *from, dt_kv_seq *to, duet_err
 }
 
 void dt_kv_drop(dt_kv *kv, dt_kv_seq *s) {
-    for (int i = 0; i < s->n_pages; i++) {
+    for (int i = s->n_pages; i-- > 0;) { /* the first is the next to be taken again: pages leave in their order */
         dt_kv_page_unref(kv, s->pages[i]);
     }
     free(s->pages);

@@ -21,9 +21,11 @@ typedef struct dt_kv_node {
 
 struct dt_kv {
     int n_layers, n_kv, d_head, n_pages;
-    size_t page_floats;
-    float *data; /* [n_pages][layer][head][K then V], 64-byte aligned inside block */
-    void *block;
+    dt_dtype type;
+    size_t half;        /* bytes of K, or of V, of one head in one page */
+    size_t layer_bytes; /* of all groups of a layer */
+    size_t bytes;
+    char *data; /* [layer][group][head][K or V][page of the group] */
     int *refs;       /* [n_pages] borrowers, the tree counted as one */
     int *node_of;    /* [n_pages] tree node that remembers the page, -1 = none */
     int *free_pages; /* stack */

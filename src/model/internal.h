@@ -9,7 +9,6 @@
 duet_status dt_model_bind(const dt_hf_config *cfg, bool f32, duet_model **out, duet_err *err);
 /* Memory for params and for the parts of the matrices, which are planned (type, N, K) or, with f32, one each. Zero. */
 duet_status dt_model_hold(duet_model *m, duet_err *err);
-size_t dt_model_kv_bytes(const dt_hf_config *c); /* keys and values of one token */
 bool dt_model_count(const dt_hf_config *c, size_t *n); /* all parameters; false: more than memory can number */
 
 /* What a layer reads and writes for T rows. Rows of width: D (x, x2, h), QKV = (H + 2K) E, HE = H E, 2F, F.
@@ -94,6 +93,21 @@ float dt_attn_scale(const dt_hf_config *c);
 float dt_embed_scale(const dt_hf_config *c);
 /* x[D]: the token's row of the embeddings, scaled. */
 void dt_embed_row(const duet_model *m, float *x, int32_t id);
+
+#define DT_ATTN_TOKENS 64 /* tokens of one attention call, at most */
+#define DT_ATTN_ROWS 128  /* about so many query rows share one reading of keys and values */
+int dt_attn_tokens(int heads); /* tokens of a call where so many query heads share a kv head */
+
+/* ---- attention of the inference walk (attend.c) ---- */
+
+typedef struct dt_attend dt_attend; /* how a batch is cut in tasks, and their scratch */
+
+duet_status dt_attend_create(const duet_model *m, dt_pool *pool, dt_attend **out, duet_err *err);
+void dt_attend_destroy(dt_attend *x);
+/* For the runs seqs[n_seqs], whose rows begin at row0[i]; borrowed until the next plan. */
+duet_status dt_attend_plan(dt_attend *x, dt_kv *kv, const dt_infer_seq *seqs, const int *row0, int n_seqs, duet_err *err);
+/* Keys and values of rot [T, QKV] into pages, then attention: out [T, HE]. */
+void dt_attend_run(dt_attend *x, int layer, const float *rot, float *out);
 /* The keys that position pos sees in a layer of this window (0 = no window): *first .. *end - 1. */
 static inline void dt_attn_range(int pos, int window, int *first, int *end) {
     *first = window > 0 && pos >= window ? pos - window + 1 : 0;

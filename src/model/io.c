@@ -138,6 +138,33 @@ static void types_of(const duet_model *m, char *out, size_t n) {
     }
 }
 
+static bool has_only_floats(const dt_matrix *x) {
+    for (int i = 0; i < x->n_parts; i++)
+        if (x->part[i].type != DT_F32) return false;
+    return true;
+}
+
+dt_dtype dt_model_kv_dtype(const duet_model *m, duet_kv_type type) {
+    if (type == DUET_KV_F32) return DT_F32;
+    if (type == DUET_KV_F16) return DT_F16;
+    if (type == DUET_KV_Q8_0) return DT_Q8_0;
+    for (int l = 0; l < m->cfg.n_layers; l++) {
+        const dt_layer *y = &m->layer[l];
+        if (!has_only_floats(&y->qkv) || !has_only_floats(&y->o) || !has_only_floats(&y->gate_up) || !has_only_floats(&y->down)) return DT_F16;
+    }
+    return DT_F32;
+}
+
+size_t duet_model_kv_bytes(const duet_model *m, duet_kv_type type) {
+    const dt_hf_config *c = &m->cfg;
+    return dt_kv_page_bytes(dt_model_kv_dtype(m, type), c->n_layers, c->n_kv, c->d_head) / DT_KV_PAGE;
+}
+
+const char *duet_kv_type_name(duet_kv_type type) {
+    static const char *const names[] = {"default", "f32", "f16", "q8_0"};
+    return (size_t)type < DT_COUNT(names) ? names[type] : "unknown";
+}
+
 duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_err *err) {
     const dt_hf_config *c = &m->cfg;
     (void)err;
@@ -148,7 +175,8 @@ duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_
     snprintf(out->dtype, sizeof out->dtype, "%s", dt_dtype_name(c->dtype));
     types_of(m, out->held, sizeof out->held);
     out->weight_bytes = m->n_params * sizeof(float) + dt_model_packed_bytes(m);
-    out->kv_bytes_per_token = dt_model_kv_bytes(c);
+    out->kv_type = dt_model_kv_dtype(m, DUET_KV_DEFAULT) == DT_F32 ? DUET_KV_F32 : DUET_KV_F16;
+    out->kv_bytes_per_token = duet_model_kv_bytes(m, DUET_KV_DEFAULT);
     return DUET_OK;
 }
 
@@ -168,7 +196,7 @@ static duet_status score(duet_model *m, const int32_t *ids, size_t n, int n_thre
     st = dt_pool_create(n_threads, &pool, err);
     if (!st) st = dt_model_rope_reserve(m, (int)n, err);
     if (!st) st = dt_infer_create(m, pool, CHUNK, &f, err);
-    if (!st) st = dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, (int)(n / DT_KV_PAGE) + 2, &kv, err);
+    if (!st) st = dt_kv_create(DT_F32, m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, (int)(n / DT_KV_PAGE) + 2, &kv, err);
     if (!st && logp && !(rows = dt_alloc_aligned(CHUNK * V, sizeof *rows))) st = dt_fail(err, DUET_E_NOMEM, "scoring: no memory");
     for (size_t at = 0; !st && at < n; at += CHUNK) {
         int k = n - at < CHUNK ? (int)(n - at) : CHUNK;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUERY_BLOCK 16
 #define LOGIT_CHUNK_BYTES ((size_t)16 << 20)
 
 typedef struct attend_task {
@@ -27,7 +26,7 @@ struct dt_learn {
     float *dhf;       /* [T, D] */
     void *product;    /* scratch of products */
     float *kpages;    /* K and V pages of all sequences of one layer */
-    const float **pages;
+    const void **pages;
     size_t *page0;    /* first page of each sequence, [n_seqs] */
     size_t cap_pages;
     attend_task *task;
@@ -216,7 +215,7 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     size_t W = (size_t)((H + 2 * K) * E), HE = (size_t)(H * E), page = (size_t)E * DT_KV_PAGE;
     size_t n_pages = ((size_t)T + DT_KV_PAGE - 1) / DT_KV_PAGE, first = l->page0[t->seq] * (size_t)K + (size_t)t->head * n_pages;
     float *kp = l->kpages + 2 * first * page, *vp = kp + n_pages * page;
-    const float **k = l->pages + 2 * first, **v = k + n_pages;
+    const void **k = l->pages + 2 * first, **v = k + n_pages;
 
     for (size_t i = 0; i < n_pages; i++) {
         k[i] = kp + i * page;
@@ -224,27 +223,23 @@ static void attend_task_run(void *arg, size_t task, int thread) {
     }
     for (int i = 0; i < T; i++) {
         const float *row = x->a->rot + (size_t)(s0 + i) * W;
-        float *pk = kp + (size_t)(i / DT_KV_PAGE) * page + i % DT_KV_PAGE;
-        for (int e = 0; e < E; e++)
-            pk[e * DT_KV_PAGE] = row[(H + t->head) * E + e];
-        memcpy(vp + (size_t)i * (size_t)E, row + (H + K + t->head) * E, (size_t)E * sizeof *vp);
+        size_t at = (size_t)(i / DT_KV_PAGE) * page;
+        dt_kernels_get()->kv_store(DT_F32, kp + at, vp + at, i % DT_KV_PAGE, row + (H + t->head) * E, row + (H + K + t->head) * E, E);
     }
-    float mx[QUERY_BLOCK], z[QUERY_BLOCK];
-    int n_keys[QUERY_BLOCK], first_key[QUERY_BLOCK];
-    for (int h = t->head * G; h < (t->head + 1) * G; h++) {
-        for (int r = 0; r < T; r += QUERY_BLOCK) {
-            size_t row = (size_t)(s0 + r);
-            dt_attn a = {.q = x->a->rot + row * W + (size_t)(h * E), .o = x->a->a + row * HE + (size_t)(h * E), .ldq = W, .ldo = HE,
-                         .nq = T - r < QUERY_BLOCK ? T - r : QUERY_BLOCK, .d_head = E, .first_key = first_key, .n_keys = n_keys, .k = k, .v = v,
-                         .scale = dt_attn_scale(c), .scratch = l->scratch + (size_t)thread * l->scratch_stride, .max_out = mx,
-                         .sum_out = z};
-            for (int i = 0; i < a.nq; i++)
-                dt_attn_range(r + i, l->m->layer[x->layer].window, &first_key[i], &n_keys[i]);
-            dt_kernels_get()->attn(&a);
-            for (int i = 0; i < a.nq; i++) {
-                x->a->mx[(size_t)h * (size_t)l->T + row + (size_t)i] = mx[i]; /* [H][T]: the backward pass reads a head's row */
-                x->a->z[(size_t)h * (size_t)l->T + row + (size_t)i] = z[i];
-            }
+    int n_keys[DT_ATTN_TOKENS], first_key[DT_ATTN_TOKENS], block = dt_attn_tokens(G);
+    for (int r = 0; r < T; r += block) {
+        size_t row = (size_t)(s0 + r), q_at = (size_t)(t->head * G * E);
+        float *mx = l->scratch + (size_t)thread * l->scratch_stride, *z = mx + block * G;
+        dt_attn a = {.q = x->a->rot + row * W + q_at, .o = x->a->a + row * HE + q_at, .ldq = W, .ldo = HE,
+                     .nq = T - r < block ? T - r : block, .n_heads = G, .d_head = E, .first_key = first_key, .n_keys = n_keys,
+                     .type = DT_F32, .k = k, .v = v, .scale = dt_attn_scale(c), .scratch = z + block * G, .max_out = mx, .sum_out = z};
+        for (int i = 0; i < a.nq; i++)
+            dt_attn_range(r + i, l->m->layer[x->layer].window, &first_key[i], &n_keys[i]);
+        dt_kernels_get()->attn(&a);
+        for (int i = 0; i < a.nq * G; i++) { /* [H][T]: the backward pass reads a head's row */
+            size_t to = (size_t)(t->head * G + i % G) * (size_t)l->T + row + (size_t)(i / G);
+            x->a->mx[to] = mx[i];
+            x->a->z[to] = z[i];
         }
     }
 }
@@ -333,7 +328,8 @@ static duet_status take_batch(dt_learn *l, const dt_batch *b, duet_err *err) {
         l->cap_pages = l->kpages && l->pages ? cap : 0;
         if (!l->cap_pages) return dt_fail(err, DUET_E_NOMEM, "training: no memory for %zu key pages", n_pages);
     }
-    size_t stride = largest((size_t)(longest + DT_KV_PAGE) * QUERY_BLOCK, dt_attn_bwd_scratch(longest, c->d_head));
+    int rows = dt_attn_tokens(c->n_heads / c->n_kv) * (c->n_heads / c->n_kv);
+    size_t stride = largest(dt_attn_scratch(DT_F32, rows, c->d_head) + 2 * (size_t)rows, dt_attn_bwd_scratch(longest, c->d_head));
     stride = (stride + 15) / 16 * 16;
     if (stride > l->scratch_stride) {
         free(l->scratch);

@@ -76,7 +76,7 @@ double duet_model_least_seconds(const duet_model *m, const duet_peak *peak, cons
     double compute = 4 * B * pairs * (double)c->n_heads * c->d_head / peak->flops_per_s; /* scores and mix */
     for (int f = 0; f < DT_N_ACT_FORMS; f++)
         if (w.ops[f] > 0) compute += w.ops[f] / rate_of(peak, (dt_act_form)f);
-    double kv = (double)dt_model_kv_bytes(c) / c->n_layers; /* of one position in one layer */
+    double kv = (double)duet_model_kv_bytes(m, s->kv_type) / c->n_layers; /* of one position in one layer */
     double read = (w.bytes + kv * seen) / peak->bytes_per_s;
     *memory_bound = read > compute;
     return read > compute ? read : compute;

@@ -85,10 +85,6 @@ static void plan_parts(duet_model *m) {
 
 /* ---- memory ---- */
 
-size_t dt_model_kv_bytes(const dt_hf_config *c) {
-    return (size_t)c->n_layers * (size_t)c->n_kv * (size_t)c->d_head * 2 * sizeof(float);
-}
-
 /* Bytes of the weights in memory in one form or the other. */
 static size_t weight_bytes(const duet_model *m, bool f32) {
     size_t n = 0;
@@ -109,7 +105,7 @@ static double gib(size_t bytes) {
 static duet_status check_memory(const duet_model *m, size_t ctx, duet_err *err) {
     bool f32 = m->weights == DUET_WEIGHTS_F32;
     size_t have = dt_memory_free(), w = weight_bytes(m, f32) + PIECE_BYTES, other = weight_bytes(m, false) + PIECE_BYTES;
-    size_t each = dt_model_kv_bytes(&m->cfg), kv = (ctx < (size_t)m->cfg.max_pos ? ctx : (size_t)m->cfg.max_pos) * each;
+    size_t each = duet_model_kv_bytes(m, DUET_KV_DEFAULT), kv = (ctx < (size_t)m->cfg.max_pos ? ctx : (size_t)m->cfg.max_pos) * each;
     char context[96] = "", advice[128] = "";
     if (w <= have && kv <= have - w) return DUET_OK;
     if (kv) snprintf(context, sizeof context, " and %.2f GiB for a context of %zu tokens", gib(kv), kv / each);
@@ -268,8 +264,8 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     m->gen = files->gen;
     if (opt->weights == DUET_WEIGHTS_EXACT) m->weights = DUET_WEIGHTS_EXACT;
     st = find_tensors(m, err);
-    if (!st) st = check_memory(m, opt->ctx, err);
     if (!st && m->weights != DUET_WEIGHTS_F32) plan_parts(m);
+    if (!st) st = check_memory(m, opt->ctx, err);
     if (!st && (st = dt_model_hold(m, err))) st = dt_fail_in(err, st, "%s", path);
     if (!st) st = read_all(m, opt->n_threads, err);
     if (!st) st = dt_model_rope_reserve(m, m->cfg.max_pos < 4096 ? m->cfg.max_pos : 4096, err);

@@ -78,6 +78,8 @@ duet_status dt_model_rope_reserve(duet_model *m, int n_pos, duet_err *err); /* t
 duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err); /* e.g. the KL reference */
 void dt_model_hash(const duet_model *m, char out[65]); /* duet_model_fingerprint */
 
+dt_dtype dt_model_kv_dtype(const duet_model *m, duet_kv_type type); /* the default resolved */
+
 /* ---- inference (infer.c) ---- */
 
 /* A run of new tokens of one sequence: positions pos0 .. pos0+n-1, keys and values of 0..pos0-1 are in pages;

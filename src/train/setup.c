@@ -44,7 +44,7 @@ duet_status dt_side_new(dt_side *s, const dt_recipe *r, duet_err *err) {
 }
 
 duet_status dt_side_engine(dt_side *s, int n_threads, duet_err *err) {
-    duet_engine_options opt = {.n_threads = n_threads, .max_seqs = ENGINE_SEQS};
+    duet_engine_options opt = {.n_threads = n_threads, .max_seqs = ENGINE_SEQS, .kv_type = DUET_KV_F32}; /* the bits of learn.c */
     return duet_engine_create(s->model, &opt, &s->engine, err);
 }
 

@@ -35,9 +35,10 @@ static void write_tokens(dt_kv *kv, sim_seq *q, int more) {
         int page = q->s.pages[pos / DT_KV_PAGE], at = pos % DT_KV_PAGE;
         for (int l = 0; pos >= q->s.n_tokens && l < LAYERS; l++) {
             for (int h = 0; h < HEADS; h++) {
+                float *k = dt_kv_k(kv, page, l, h), *v = dt_kv_v(kv, page, l, h);
                 for (int e = 0; e < WIDTH; e++) {
-                    dt_kv_k(kv, page, l, h)[e * DT_KV_PAGE + at] = mark(hash, l, h, 0) + (float)e;
-                    dt_kv_v(kv, page, l, h)[at * WIDTH + e] = mark(hash, l, h, 1) + (float)e;
+                    k[e * DT_KV_PAGE + at] = mark(hash, l, h, 0) + (float)e;
+                    v[at * WIDTH + e] = mark(hash, l, h, 1) + (float)e;
                 }
             }
         }
@@ -52,9 +53,10 @@ static bool holds_its_tokens(const dt_kv *kv, const sim_seq *q) {
         int page = q->s.pages[pos / DT_KV_PAGE], at = pos % DT_KV_PAGE;
         for (int l = 0; l < LAYERS; l++) {
             for (int h = 0; h < HEADS; h++) {
+                const float *k = dt_kv_k(kv, page, l, h), *v = dt_kv_v(kv, page, l, h);
                 for (int e = 0; e < WIDTH; e++) {
-                    if (dt_kv_k(kv, page, l, h)[e * DT_KV_PAGE + at] != mark(hash, l, h, 0) + (float)e ||
-                        dt_kv_v(kv, page, l, h)[at * WIDTH + e] != mark(hash, l, h, 1) + (float)e) {
+                    if (k[e * DT_KV_PAGE + at] != mark(hash, l, h, 0) + (float)e ||
+                        v[at * WIDTH + e] != mark(hash, l, h, 1) + (float)e) {
                         return false;
                     }
                 }
@@ -96,7 +98,7 @@ static void walk(uint64_t seed, int n_pages) {
     uint64_t version = 1;
 
     memset(q, 0, sizeof q);
-    assert_int_equal(dt_kv_create(LAYERS, HEADS, WIDTH, n_pages, &kv, NULL), DUET_OK);
+    assert_int_equal(dt_kv_create(DT_F32, LAYERS, HEADS, WIDTH, n_pages, &kv, NULL), DUET_OK);
     for (int step = 0; step < 600; step++) {
         int i = (int)dt_rng_below(&rng, MAX_SEQS);
         sim_seq *a = &q[i];
@@ -177,7 +179,7 @@ static void test_random_share_write_release(void **state) {
 
 static dt_kv *pool(int n_pages) {
     dt_kv *kv = NULL;
-    assert_int_equal(dt_kv_create(LAYERS, HEADS, WIDTH, n_pages, &kv, NULL), DUET_OK);
+    assert_int_equal(dt_kv_create(DT_F32, LAYERS, HEADS, WIDTH, n_pages, &kv, NULL), DUET_OK);
     return kv;
 }
 
@@ -285,13 +287,65 @@ static void test_same_prefix_twice_can_be_evicted(void **state) {
     dt_kv_destroy(kv);
 }
 
+/* Every K and V of a pool is its own memory, and a shared last page is copied whole, in each type. */
+static void test_pages_of_each_type(void **state) {
+    (void)state;
+    static const dt_dtype types[] = {DT_F32, DT_F16, DT_Q8_0};
+    enum { L = 3, H = 2, E = 32, N = 40, SMALL = 3 }; /* more than a group, and no whole number of them */
+    for (size_t t = 0; t < DT_COUNT(types); t++) {
+        dt_kv *kv = NULL;
+        size_t half = dt_kv_half_bytes(types[t], E);
+        assert_int_equal(dt_kv_page_bytes(types[t], L, H, E), 2 * half * L * H);
+        assert_int_equal(dt_kv_create(types[t], L, H, E, N, &kv, NULL), DUET_OK);
+        assert_int_equal(dt_kv_type(kv), types[t]);
+        for (int pass = 0; pass < 2; pass++)
+            for (int p = 0; p < N; p++)
+                for (int l = 0; l < L; l++)
+                    for (int h = 0; h < 2 * H; h++) {
+                        unsigned char *at = h % 2 ? dt_kv_v(kv, p, l, h / 2) : dt_kv_k(kv, p, l, h / 2);
+                        const unsigned char want[2] = {(unsigned char)(p * 5 + l), (unsigned char)(h * 7 + p)};
+                        for (size_t i = 0; i < half; i++) {
+                            if (pass == 0)
+                                at[i] = want[i % 2];
+                            else
+                                assert_int_equal(at[i], want[i % 2]);
+                        }
+                    }
+        dt_kv_seq a = {0}, b = {0};
+        assert_int_equal(dt_kv_grow(kv, &a, SMALL, NULL), DUET_OK);
+        a.n_tokens = SMALL;
+        assert_int_equal(dt_kv_fork(kv, &a, &b, NULL), DUET_OK);
+        assert_int_equal(dt_kv_grow(kv, &b, 1, NULL), DUET_OK);
+        assert_int_not_equal(a.pages[0], b.pages[0]);
+        for (int l = 0; l < L; l++)
+            for (int h = 0; h < H; h++) {
+                assert_memory_equal(dt_kv_k(kv, a.pages[0], l, h), dt_kv_k(kv, b.pages[0], l, h), half);
+                assert_memory_equal(dt_kv_v(kv, a.pages[0], l, h), dt_kv_v(kv, b.pages[0], l, h), half);
+            }
+        dt_kv_drop(kv, &a);
+        dt_kv_drop(kv, &b);
+        dt_kv_destroy(kv);
+    }
+}
+
+static void test_a_type_that_does_not_fit(void **state) {
+    (void)state;
+    duet_err err;
+    dt_kv *kv = NULL;
+    assert_int_equal(dt_kv_create(DT_Q8_0, 2, 2, 80, 10, &kv, &err), DUET_E_UNSUPPORTED);
+    assert_null(kv);
+    assert_non_null(strstr(err.text, "80 wide"));
+    assert_int_equal(dt_kv_create(DT_BF16, 2, 2, 64, 10, &kv, &err), DUET_E_UNSUPPORTED);
+    assert_null(kv);
+}
+
 static void test_absurd_pools_are_refused(void **state) {
     (void)state;
     duet_err err;
     dt_kv *kv = NULL;
-    assert_int_equal(dt_kv_create(2, 2, 4, 0, &kv, &err), DUET_E_RANGE);
+    assert_int_equal(dt_kv_create(DT_F32, 2, 2, 4, 0, &kv, &err), DUET_E_RANGE);
     assert_null(kv);
-    assert_true(dt_kv_create(100000, 1000, 100000, INT32_MAX, &kv, &err) < 0);
+    assert_true(dt_kv_create(DT_F32, 100000, 1000, 100000, INT32_MAX, &kv, &err) < 0);
     assert_null(kv);
     dt_kv_destroy(NULL);
 }
@@ -302,6 +356,8 @@ int main(void) {
         cmocka_unit_test(test_match_finds_longest_full_pages),
         cmocka_unit_test(test_least_recently_used_leaves_first),
         cmocka_unit_test(test_same_prefix_twice_can_be_evicted),
+        cmocka_unit_test(test_pages_of_each_type),
+        cmocka_unit_test(test_a_type_that_does_not_fit),
         cmocka_unit_test(test_absurd_pools_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,7 +135,7 @@ static void check_invariance(duet_model *m, const char *name) {
     if (memcmp(want, got, T * V * sizeof *got)) fail_msg("%s: threads change bits", name);
     assert_int_equal(dt_pool_create(2, &pool, &err), DUET_OK);
     assert_int_equal(dt_infer_create(m, pool, 2 * T, &f, &err), DUET_OK);
-    assert_int_equal(dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
+    assert_int_equal(dt_kv_create(DT_F32, m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
     for (size_t c = 0; c < DT_COUNT(cuts); c++) {
         dt_kv_seq seq = {0};
         for (int i = 0; i < 7 && cuts[c][i]; i++)

@@ -23,7 +23,7 @@ static void any_cut(void **state) {
     dt_kv *kv = NULL;
     float *want = calloc(T * V, sizeof *want), *got = calloc(T * V, sizeof *got);
     assert_int_equal(dt_infer_create(m, NULL, MAX_ROWS, &f, &err), DUET_OK);
-    assert_int_equal(dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
+    assert_int_equal(dt_kv_create(DT_F32, m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
     for (size_t c = 0; c < DT_COUNT(cuts); c++) {
         dt_kv_seq seq = {0};
         for (int i = 0; i < 8 && cuts[c][i]; i++)
@@ -48,7 +48,7 @@ static void with_others(void **state) {
     dt_kv_seq alone = {0}, a = {0}, b = {0};
     float *want = calloc(T * V, sizeof *want), *got = calloc(2 * T * V, sizeof *got);
     assert_int_equal(dt_infer_create(m, NULL, MAX_ROWS, &f, &err), DUET_OK);
-    assert_int_equal(dt_kv_create(m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
+    assert_int_equal(dt_kv_create(DT_F32, m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
     one_run(f, kv, &alone, T, want);
     one_run(f, kv, &a, 20, got);
     assert_int_equal(dt_kv_grow(kv, &a, 1, &err), DUET_OK);

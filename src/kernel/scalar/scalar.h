@@ -35,6 +35,9 @@ void dt_scalar_rmsnorm_bwd(float *dx, size_t lddx, float *dw, const float *dy, s
 void dt_scalar_rope(float *x, size_t ld, int T, int n, int E, const int *pos, const float *cos_t, const float *sin_t,
                     float sign);
 void dt_scalar_attn(const dt_attn *a);
+void dt_scalar_attn_spans(const dt_attn *a, int span0, int span1, float *part);
+void dt_scalar_attn_join(const dt_attn *a, int n, const float *part);
+void dt_scalar_kv_store(dt_dtype type, void *k_page, void *v_page, int slot, const float *k, const float *v, int E);
 void dt_scalar_attn_bwd(const dt_attn_bwd *a);
 void dt_scalar_swiglu(float *h, const float *g, const float *u, size_t n);
 void dt_scalar_swiglu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u, size_t n);

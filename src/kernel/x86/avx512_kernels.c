@@ -3,10 +3,12 @@
 
 #include <string.h>
 #include "kernel/x86/body_attn.h"
+#include "kernel/x86/body_attn_bwd.h"
 #include "kernel/x86/body_elem.h"
 #include "kernel/x86/body_exp.h"
 #include "kernel/x86/body_fma.h"
 #include "kernel/x86/body_gemm.h"
+#include "kernel/x86/body_kv.h"
 #include "kernel/x86/body_rows.h"
 #include "kernel/x86/body_xent.h"
 
@@ -19,6 +21,9 @@ void dt_kernels_fill_avx512(dt_kernels *t) {
         .rmsnorm_bwd = rmsnorm_bwd,
         .rope = rope,
         .attn = attn,
+        .attn_spans = attn_spans,
+        .attn_join = attn_join,
+        .kv_store = kv_store,
         .attn_bwd = attn_bwd,
         .swiglu = swiglu,
         .swiglu_bwd = swiglu_bwd,

@@ -1,356 +1,275 @@
-/* Attention on vectors. Two inner loops do the work, each on up to ATTN_ROWS rows at a time:
- *   scores: rows of q against pages of 16 keys, one lane a key, chains over e;
- *   mix:    c[r] += sum over j of w[r,j] * x[j], lanes over e, chains over j.
- * The forward pass is scores, softmax, mix over V. The backward pass is scores twice (q k and d_o v), then mix for
- * dq (over k), dk (over q) and dv (over d_o). Each element is the one chain that scalar/attn.c spells out. */
+/* Attention on vectors: spans of keys, tiles of query rows within them; the parts of a row join span by span.
+ *
+ * A tile's scores stay in the nearest cache. Keys and values of a span stay in the next for all tiles: pages that are
+ * not floats are made floats once for them, or, for a few rows (decoding), while they are read. */
 #ifndef DT_KERNEL_BODY_ATTN_H
 #define DT_KERNEL_BODY_ATTN_H
 
-#include "kernel/x86/body_elem.h"
-#include "kernel/x86/body_exp.h"
+#include "kernel/x86/body_tile.h"
 
-/* s[r*lds + 16*page + lane] = (chain over e of q[r][e] * k[page][e][lane]) * scale. */
-V16_INLINE void scores_block(int rows, int pages, const float *q, size_t ldq, const float *const *k, size_t E,
-                             float scale, float *s, size_t lds) {
-    v16 acc[ATTN_ROWS][ATTN_PAGES];
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            acc[r][p] = v_zero();
-    }
-    for (size_t e = 0; e < E; e++) {
-        v16 kv[ATTN_PAGES];
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            kv[p] = v_load(k[p] + e * 16);
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-            v16 qv = v_set(q[r * ldq + e]);
-#pragma GCC unroll 4
-            for (int p = 0; p < pages; p++)
-                acc[r][p] = v_fma(qv, kv[p], acc[r][p]);
-        }
-    }
-    v16 sv = v_set(scale);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
-    }
-}
+enum { SPAN_PAGES = DT_ATTN_SPAN / DT_KV_PAGE };
 
-/* c[r][0..16*vecs) = or += sum over j in [j0,j1) of w[r*wrs + j*wcs] * x[j]; the last vector has `last` elements.
- * Row j of x is at x + j*ldx, or in pages of 16 rows where pages is not NULL. */
-V16_INLINE void mix_block(int rows, int vecs, float *c, size_t ldc, const float *w, size_t wrs, size_t wcs,
-                          const float *const *pages, const float *x, size_t ldx, size_t e0, size_t j0, size_t j1,
-                          size_t last, bool from_c) {
-    v16 acc[ATTN_ROWS][ATTN_VECS];
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++) {
-            if (!from_c)
-                acc[r][v] = v_zero();
+/* One call, its scratch laid out, and the span in work. */
+typedef struct attn_work {
+    const dt_attn *a;
+    int rows, span;
+    size_t E, lde;         /* lde: E in whole vectors */
+    float *M, *Z;          /* [rows] joined so far */
+    float *s, *o, *q;      /* tile: scores, result, packed rows */
+    int8_t *q8;            /* all rows */
+    float *dq;
+    int32_t *sum;
+    float *k_panel, *v_panel; /* NULL: pages are read as they are */
+    int k_src, v_src;
+    const void *k[SPAN_PAGES], *v[SPAN_PAGES];
+} attn_work;
+
+static void quantise_rows(attn_work *w) {
+    const dt_attn *a = w->a;
+    size_t blocks = w->E / 32;
+    for (int r = 0; r < w->rows; r++) {
+        const float *q = a->q + r / a->n_heads * a->ldq + r % a->n_heads * w->E;
+        for (size_t b = 0; b < blocks; b++) {
+            v16 x = v_load(q + 32 * b), y = v_load(q + 32 * b + 16), top = v_zero();
+            top = v_max(v_abs(x), top);
+            top = v_max(v_abs(y), top);
+            float d = v_fold_max(top) / 127.0f, inv = 0.0f;
+            if (d < 1e-30f)
+                d = 0.0f;
             else
-                acc[r][v] = last == 16 ? v_load(c + r * ldc + e0 + v * 16) : v_load_n(c + r * ldc + e0, last);
-        }
-    }
-    while (j0 < j1) {
-        size_t end = pages ? (j0 / 16 + 1) * 16 : j1;
-        if (end > j1)
-            end = j1;
-        const float *row = (pages ? pages[j0 / 16] + j0 % 16 * ldx : x + j0 * ldx) + e0;
-        const float *wj = w + j0 * wcs;
-        for (; j0 < end; j0++, row += ldx, wj += wcs) {
-            v16 xv[ATTN_VECS];
-#pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++)
-                xv[v] = last == 16 ? v_load(row + v * 16) : v_load_n(row, last);
-#pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
-                v16 wv = v_set(wj[r * wrs]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vecs; v++)
-                    acc[r][v] = v_fma(wv, xv[v], acc[r][v]);
-            }
-        }
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++) {
-            if (last == 16)
-                v_store(c + r * ldc + e0 + v * 16, acc[r][v]);
-            else
-                v_store_n(c + r * ldc + e0, acc[r][v], last);
+                inv = 1.0f / d;
+            int8_t *out = w->q8 + r * w->E + 32 * b;
+            v_store_bytes(out, v_within_127(v_mul(x, v_set(inv))));
+            v_store_bytes(out + 16, v_within_127(v_mul(y, v_set(inv))));
+            int32_t sum = 0;
+            for (int i = 0; i < 32; i++)
+                sum += out[i];
+            w->dq[r * blocks + b] = d;
+            w->sum[r * blocks + b] = sum;
         }
     }
 }
 
-/* What a call of mix needs besides the rows; see mix_block. */
-typedef struct mix_args {
-    float *c;
-    const float *w;
-    const float *const *pages;
-    const float *x;
-    size_t ldc, wrs, wcs, ldx, E, j0, j1;
-    bool from_c;
-} mix_args;
-
-V16_INLINE void mix_rows(int rows, int max_vecs, const mix_args *m) {
-    size_t e = 0;
-#define MIX(V, LAST)                                                                                                   \
-    mix_block(rows, V, m->c, m->ldc, m->w, m->wrs, m->wcs, m->pages, m->x, m->ldx, e, m->j0, m->j1, LAST, m->from_c)
-    if (max_vecs >= 4)
-        for (; e + 64 <= m->E; e += 64)
-            MIX(4, 16);
-    if (max_vecs >= 2)
-        for (; e + 32 <= m->E; e += 32)
-            MIX(2, 16);
-    for (; e + 16 <= m->E; e += 16)
-        MIX(1, 16);
-    if (e < m->E)
-        MIX(1, m->E - e);
-#undef MIX
-}
-
-V16_INLINE void scores_rows(int rows, int max_pages, const float *q, size_t ldq, const float *const *k, size_t n_pages,
-                            size_t E, float scale, float *s, size_t lds) {
-    size_t p = 0;
-    if (max_pages >= 4)
-        for (; p + 4 <= n_pages; p += 4)
-            scores_block(rows, 4, q, ldq, k + p, E, scale, s + p * 16, lds);
-    if (max_pages >= 2)
-        for (; p + 2 <= n_pages; p += 2)
-            scores_block(rows, 2, q, ldq, k + p, E, scale, s + p * 16, lds);
-    for (; p < n_pages; p++)
-        scores_block(rows, 1, q, ldq, k + p, E, scale, s + p * 16, lds);
-}
-
-#define ATTN_INSTANCES(R)                                                                                              \
-    static void mix_##R(const mix_args *m) {                                                                           \
-        mix_rows(R, ATTN_VECS_FOR(R), m);                                                                              \
-    }                                                                                                                  \
-    static void scores_##R(const float *q, size_t ldq, const float *const *k, size_t n_pages, size_t E, float scale,   \
-                           float *s, size_t lds) {                                                                     \
-        scores_rows(R, ATTN_VECS_FOR(R), q, ldq, k, n_pages, E, scale, s, lds);                                        \
+static attn_work work_of(const dt_attn *a) {
+    size_t E = (size_t)a->d_head, R = (size_t)(a->nq * a->n_heads), blocks = E / 32;
+    attn_work w = {.a = a, .rows = (int)R, .E = E, .lde = (E + 15) / 16 * 16};
+    float *p = (float *)(((uintptr_t)a->scratch + 63) & ~(uintptr_t)63);
+    w.s = p, p += ATTN_ROWS * DT_ATTN_SPAN;
+    w.o = p, p += ATTN_ROWS * w.lde;
+    w.q = p, p += ATTN_ROWS * E;
+    w.M = p, p += R;
+    w.Z = p, p += R;
+    w.k_src = w.v_src = a->type == DT_F32 ? SRC_F32 : a->type == DT_F16 ? SRC_F16 : SRC_Q8;
+    if (w.k_src == SRC_Q8) {
+        w.dq = p, p += R * blocks;
+        w.sum = (int32_t *)(void *)p, p += R * blocks;
+        w.q8 = (int8_t *)p, p += R * E / 4;
+        quantise_rows(&w);
     }
-ATTN_INSTANCES(1)
-ATTN_INSTANCES(2)
-ATTN_INSTANCES(3)
-ATTN_INSTANCES(4)
-ATTN_INSTANCES(5)
-ATTN_INSTANCES(6)
+    if (w.k_src != SRC_F32 && R > DT_ATTN_DIRECT) {
+        p = (float *)(((uintptr_t)p + 63) & ~(uintptr_t)63);
+        w.v_panel = p, p += DT_ATTN_SPAN * E;
+        w.v_src = SRC_F32;
+        if (w.k_src == SRC_F16) {
+            w.k_panel = p;
+            w.k_src = SRC_F32;
+        }
+    }
+    return w;
+}
 
-typedef void (*mix_fn)(const mix_args *m);
-typedef void (*scores_fn)(const float *q, size_t ldq, const float *const *k, size_t n_pages, size_t E, float scale,
-                          float *s, size_t lds);
-static const mix_fn mix[ATTN_ROWS + 1] = {NULL, mix_1, mix_2, mix_3, mix_4, mix_5, mix_6};
-static const scores_fn scores[ATTN_ROWS + 1] = {NULL, scores_1, scores_2, scores_3, scores_4, scores_5, scores_6};
+/* The keys of row r in the span, counted from its beginning; none: from = to = 0. */
+static void keys_of(const attn_work *w, int r, size_t *from, size_t *to) {
+    const dt_attn *a = w->a;
+    int i = r / a->n_heads, base = w->span * DT_ATTN_SPAN, first = a->first_key ? a->first_key[i] - base : -base;
+    int end = a->n_keys[i] - base;
+    first = first < 0 ? 0 : first;
+    end = end > DT_ATTN_SPAN ? DT_ATTN_SPAN : end;
+    *from = first < end ? (size_t)first : 0;
+    *to = first < end ? (size_t)end : 0;
+}
 
-/* Rows whose sums begin and end at different j: row r over [from[r], to[r]). What all share together, the rest of each
- * alone before and after it, so each element stays one chain. */
-static void mix_ragged(int rows, mix_args m, const size_t *from, const size_t *to) {
-    size_t j0 = 0, j1 = SIZE_MAX;
-    bool same = true;
+static void floats_of_halves(float *out, const uint16_t *in, size_t n) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        v_store(out + i, v_load_half(in + i));
+}
+
+static void floats_of_bytes(float *out, const void *page, size_t E) {
+    const uint16_t *half = page;
+    const int8_t *q = (const int8_t *)(half + E / 32 * DT_KV_PAGE);
+    for (size_t b = 0; b < E / 2; b++, q += 32, out += 32) {
+        v16 d = v_set(half_to_float(half[b]));
+        v_store(out, v_mul(d, v_load_bytes(q)));
+        v_store(out + 16, v_mul(d, v_load_bytes(q + 16)));
+    }
+}
+
+/* Page pointers of the span, and its panels, for pages [p0,p1) of it. */
+static void open_span(attn_work *w, size_t p0, size_t p1) {
+    const dt_attn *a = w->a;
+    size_t base = (size_t)w->span * SPAN_PAGES, n = w->E * DT_KV_PAGE;
+    for (size_t p = p0; p < p1; p++) {
+        w->k[p] = a->k[base + p];
+        w->v[p] = a->v[base + p];
+        if (w->k_panel) {
+            floats_of_halves(w->k_panel + p * n, w->k[p], n);
+            w->k[p] = w->k_panel + p * n;
+        }
+        if (w->v_panel && a->type == DT_F16)
+            floats_of_halves(w->v_panel + p * n, w->v[p], n);
+        else if (w->v_panel)
+            floats_of_bytes(w->v_panel + p * n, w->v[p], w->E);
+        if (w->v_panel)
+            w->v[p] = w->v_panel + p * n;
+    }
+}
+
+/* Rows i0 .. i0+rows-1 over the span: o into w->o, m and z; false if none of them has a key there. */
+static bool attend_tile(attn_work *w, int i0, int rows, float *m, float *z) {
+    const dt_attn *a = w->a;
+    size_t E = w->E, from[ATTN_ROWS], to[ATTN_ROWS], first = SIZE_MAX, last = 0;
     for (int r = 0; r < rows; r++) {
-        j0 = from[r] > j0 ? from[r] : j0;
-        j1 = to[r] < j1 ? to[r] : j1;
-        same = same && from[r] == from[0];
+        keys_of(w, i0 + r, &from[r], &to[r]);
+        if (to[r] && from[r] < first)
+            first = from[r];
+        last = to[r] > last ? to[r] : last;
     }
-    if (j0 > j1)
-        j0 = j1; /* nothing is shared: each row is all tail or, where it begins later, nothing but its own range */
-    for (int r = 0; !same && r < rows; r++) {
-        mix_args one = m;
-        one.c += r * m.ldc;
-        one.w += r * m.wrs;
-        one.j0 = from[r];
-        one.j1 = j0 > from[r] ? j0 : from[r];
-        mix_1(&one);
+    if (!last)
+        return false;
+    attn_tile t = {.q = a->q + i0 * a->ldq, .ldq = a->ldq, .E = E, .scale = a->scale};
+    if (w->k_src == SRC_Q8) {
+        t.q8 = w->q8 + i0 * E;
+        t.dq = w->dq + i0 * (E / 32);
+        t.sum = w->sum + i0 * (E / 32);
+    } else if (a->nq == 1) {
+        t.q = a->q + i0 * E;
+        t.ldq = E;
+    } else if (a->n_heads > 1) {
+        for (int r = 0; r < rows; r++)
+            memcpy(w->q + r * E, a->q + (i0 + r) / a->n_heads * a->ldq + (i0 + r) % a->n_heads * E, E * sizeof *w->q);
+        t.q = w->q;
+        t.ldq = E;
     }
-    if (!same)
-        m.from_c = true;
-    m.j0 = j0;
-    m.j1 = j1;
-    if (j0 < j1 || !m.from_c)
-        mix[rows](&m);
+    size_t page = first / 16;
+    scores[w->k_src][rows](&t, w->k + page, (last + 15) / 16 - page, w->s + page * 16, DT_ATTN_SPAN);
     for (int r = 0; r < rows; r++) {
-        mix_args one = m;
-        one.c += r * m.ldc;
-        one.w += r * m.wrs;
-        one.j0 = from[r] > j1 ? from[r] : j1;
-        one.j1 = to[r];
-        one.from_c = true;
-        if (one.j0 < one.j1)
-            mix_1(&one);
+        softmax_row(w->s + r * DT_ATTN_SPAN, from[r], to[r], &m[r], &z[r]);
+        if (!to[r])
+            z[r] = DT_NO_KEYS;
     }
+    mix_ragged(w->v_src, rows,
+               (mix_args){.c = w->o, .ldc = w->lde, .w = w->s, .wrs = DT_ATTN_SPAN, .wcs = 1, .pages = w->v, .E = E}, from, to);
+    return true;
 }
 
-/* s[first..n) becomes exp(s - max); returns the max and the sum. s has whole blocks of 16 around that range. */
-static void softmax_row(float *s, size_t first, size_t n, float *max_out, float *sum_out) {
-    v16 top = v_set(-INFINITY), sum = v_zero();
-    for (size_t j = first & ~(size_t)15; j < n; j += 16)
-        top = v_max(v_keep_range(v_load(s + j), j, first, n, -INFINITY), top);
-    float mx = v_fold_max(top);
-    v16 mv = v_set(mx);
-    for (size_t j = first & ~(size_t)15; j < n; j += 16) {
-        v16 p = v_keep_range(v_exp(v_sub(v_load(s + j), mv)), j, first, n, 0.0f);
-        v_store(s + j, p);
-        sum = v_add(sum, p);
+static void join(float *O, float *M, float *Z, const float *o, float m, float z, size_t E) {
+    if (z == DT_NO_KEYS)
+        return;
+    if (*Z == DT_NO_KEYS) {
+        memcpy(O, o, E * sizeof *O);
+        *M = m;
+        *Z = z;
+        return;
     }
-    *max_out = mx;
-    *sum_out = v_fold_sum(sum);
+    float top = m > *M ? m : *M, now = dt_expf_inline(m - top), before = dt_expf_inline(*M - top);
+    v16 av = v_set(before), bv = v_set(now);
+    *M = top;
+    *Z = fmaf(now, z, before * *Z);
+    FOR_BLOCKS(E, put(O + i, v_fma(bv, get(o + i, b), v_mul(av, get(O + i, b))), b););
 }
 
-static void divide_row(float *o, size_t E, float z) {
-    v16 zv = v_set(z);
-    FOR_BLOCKS(E, put(o + i, v_div(get(o + i, b), zv), b););
+static void finish(const dt_attn *a, int row, float *o, float M, float Z) {
+    size_t E = (size_t)a->d_head;
+    if (Z == DT_NO_KEYS) {
+        memset(o, 0, E * sizeof *o);
+        Z = 0.0f;
+    } else {
+        v16 zv = v_set(Z);
+        FOR_BLOCKS(E, put(o + i, v_div(get(o + i, b), zv), b););
+    }
+    if (a->max_out)
+        a->max_out[row] = M;
+    if (a->sum_out)
+        a->sum_out[row] = Z;
 }
 
-static void attend_rows(const dt_attn *a, int i0, int rows, size_t lds) {
-    size_t E = (size_t)a->d_head, from[ATTN_ROWS], end[ATTN_ROWS], first = SIZE_MAX, last = 0;
-    float *s = a->scratch, *o = a->o + i0 * a->ldo;
-
-    for (int r = 0; r < rows; r++) {
-        end[r] = (size_t)a->n_keys[i0 + r];
-        from[r] = a->first_key ? (size_t)a->first_key[i0 + r] : 0;
-        if (from[r] >= end[r])
-            from[r] = end[r] = 0;
-        else
-            first = from[r] < first ? from[r] : first;
-        last = end[r] > last ? end[r] : last;
+/* Pages of the span that any row needs; false if none. */
+static bool span_pages(attn_work *w, size_t *p0, size_t *p1) {
+    size_t from, to;
+    *p0 = SIZE_MAX;
+    *p1 = 0;
+    for (int r = 0; r < w->rows; r += w->a->n_heads) {
+        keys_of(w, r, &from, &to);
+        if (to && from / 16 < *p0)
+            *p0 = from / 16;
+        if ((to + 15) / 16 > *p1)
+            *p1 = (to + 15) / 16;
     }
-    if (first < last)
-        scores[rows](a->q + i0 * a->ldq, a->ldq, a->k + first / 16, (last + 15) / 16 - first / 16, E, a->scale,
-                     s + first / 16 * 16, lds);
+    return *p1 > 0;
+}
 
-    float mx[ATTN_ROWS], z[ATTN_ROWS];
-    for (int r = 0; r < rows; r++)
-        softmax_row(s + r * lds, from[r], end[r], &mx[r], &z[r]);
-    mix_ragged(rows, (mix_args){.c = o, .ldc = a->ldo, .w = s, .wrs = lds, .wcs = 1, .pages = a->v, .ldx = E, .E = E},
-               from, end);
-    for (int r = 0; r < rows; r++) {
-        if (end[r])
-            divide_row(o + r * a->ldo, E, z[r]);
-        if (a->max_out)
-            a->max_out[i0 + r] = mx[r];
-        if (a->sum_out)
-            a->sum_out[i0 + r] = z[r];
-    }
+static float *row_of(const dt_attn *a, int r) {
+    return a->o + r / a->n_heads * a->ldo + r % a->n_heads * (size_t)a->d_head;
 }
 
 static void attn(const dt_attn *a) {
+    attn_work w = work_of(a);
+    size_t p0, p1;
     int longest = 0;
     for (int i = 0; i < a->nq; i++)
         longest = a->n_keys[i] > longest ? a->n_keys[i] : longest;
-    size_t lds = ((size_t)longest + 15) / 16 * 16;
-    for (int i = 0; i < a->nq; i += ATTN_ROWS)
-        attend_rows(a, i, a->nq - i < ATTN_ROWS ? a->nq - i : ATTN_ROWS, lds);
-}
-
-/* x[T] rows of E to pages [E][16], zeros after the last row. */
-static void to_pages(float *out, const float *x, size_t ldx, size_t T, size_t E) {
-    for (size_t j0 = 0; j0 < T; j0 += 16, out += 16 * E) {
-        for (size_t l = 0; l < 16; l++) {
-            const float *row = x + (j0 + l) * ldx;
-            for (size_t e = 0; e < E; e++)
-                out[e * 16 + l] = j0 + l < T ? row[e] : 0.0f;
+    for (int r = 0; r < w.rows; r++) {
+        w.M[r] = -INFINITY;
+        w.Z[r] = DT_NO_KEYS;
+    }
+    for (; w.span * DT_ATTN_SPAN < longest; w.span++) {
+        if (!span_pages(&w, &p0, &p1))
+            continue;
+        open_span(&w, p0, p1);
+        for (int i = 0; i < w.rows; i += ATTN_ROWS) {
+            int rows = w.rows - i < ATTN_ROWS ? w.rows - i : ATTN_ROWS;
+            float m[ATTN_ROWS], z[ATTN_ROWS];
+            if (!attend_tile(&w, i, rows, m, z))
+                continue;
+            for (int r = 0; r < rows; r++)
+                join(row_of(a, i + r), &w.M[i + r], &w.Z[i + r], w.o + r * w.lde, m[r], z[r], w.E);
         }
     }
+    for (int r = 0; r < w.rows; r++)
+        finish(a, r, row_of(a, r), w.M[r], w.Z[r]);
 }
 
-/* One row: p from scores, ds from g = d_o . v; both in place, keys first..n-1 (the others of their blocks of 16 are left
- * unspecified). */
-static void bwd_row(float *p, float *g, size_t first, size_t n, float mx, float z, float c, float scale) {
-    v16 mv = v_set(mx), iz = v_set(1.0f / z), cv = v_set(c), sv = v_set(scale);
-    for (size_t j = first & ~(size_t)15; j < n; j += 16) {
-        v16 pv = v_mul(v_exp(v_sub(v_load(p + j), mv)), iz);
-        v_store(p + j, pv);
-        v_store(g + j, v_mul(v_mul(pv, v_sub(v_load(g + j), cv)), sv));
-    }
-}
-
-static float dot_row(const float *x, const float *y, size_t n) {
-    v16 s = v_zero();
-    FOR_BLOCKS(n, s = v_fma(get(x + i, b), get(y + i, b), s););
-    return v_fold_sum(s);
-}
-
-/* dk (or dv) of the keys from j0 on += sum over query rows [i0,i1) of w[i - i0][j] * x[i]; key j is seen by the rows from
- * j to the last whose first key is not beyond it. */
-static void bwd_keys(const dt_attn_bwd *a, float *out, const float *w, size_t lds, const float *x, size_t ldx, size_t i0,
-                     size_t i1) {
-    size_t first = a->first_key ? (size_t)a->first_key[i0] : 0;
-    for (size_t j = first; j < i1; j += ATTN_ROWS) {
-        int rows = i1 - j < ATTN_ROWS ? (int)(i1 - j) : ATTN_ROWS;
-        size_t from[ATTN_ROWS], to[ATTN_ROWS];
-        for (int r = 0; r < rows; r++) {
-            size_t end = i1;
-            while (a->first_key && (size_t)a->first_key[end - 1] > j + r)
-                end--;
-            from[r] = j + r > i0 ? j + r - i0 : 0;
-            to[r] = end > i0 ? end - i0 : 0;
-            if (to[r] < from[r])
-                to[r] = from[r];
-        }
-        mix_ragged(rows, (mix_args){.c = out + j * a->lddkv,
-                                    .ldc = a->lddkv,
-                                    .w = w + j,
-                                    .wrs = 1,
-                                    .wcs = lds,
-                                    .x = x + i0 * ldx,
-                                    .ldx = ldx,
-                                    .E = (size_t)a->d_head,
-                                    .from_c = true}, from, to);
-    }
-}
-
-static void attn_bwd(const dt_attn_bwd *a) {
-    size_t T = (size_t)a->T, E = (size_t)a->d_head, n_pages = (T + 15) / 16, lds = n_pages * 16;
-    float *k_pages = a->scratch, *v_pages = k_pages + lds * E, *p = v_pages + lds * E, *ds = p + DT_BWD_ROWS * lds;
-
-    to_pages(k_pages, a->k, a->ldkv, T, E);
-    to_pages(v_pages, a->v, a->ldkv, T, E);
-    for (size_t i0 = 0; i0 < T; i0 += DT_BWD_ROWS) {
-        size_t i1 = i0 + DT_BWD_ROWS < T ? i0 + DT_BWD_ROWS : T;
-        for (size_t i = i0; i < i1; i += ATTN_ROWS) {
-            int rows = i1 - i < ATTN_ROWS ? (int)(i1 - i) : ATTN_ROWS;
-            float *pi = p + (i - i0) * lds, *di = ds + (i - i0) * lds;
-            const float *q = a->q + i * a->ldq, *d_o = a->d_o + i * a->ldo;
-            size_t from[ATTN_ROWS], end[ATTN_ROWS];
-            for (size_t page = a->first_key ? (size_t)a->first_key[i] / 16 : 0; page * 16 < i + rows; page += ATTN_PAGES) {
-                const float *ks[ATTN_PAGES], *vs[ATTN_PAGES];
-                size_t n = (i + rows + 15) / 16 - page;
-                if (n > ATTN_PAGES)
-                    n = ATTN_PAGES;
-                for (size_t l = 0; l < n; l++) {
-                    ks[l] = k_pages + (page + l) * 16 * E;
-                    vs[l] = v_pages + (page + l) * 16 * E;
-                }
-                scores[rows](q, a->ldq, ks, n, E, a->scale, pi + page * 16, lds);
-                scores[rows](d_o, a->ldo, vs, n, E, 1.0f, di + page * 16, lds);
+static void attn_spans(const dt_attn *a, int span0, int span1, float *part) {
+    attn_work w = work_of(a);
+    size_t P = dt_attn_part(a->d_head), p0, p1;
+    for (w.span = span0; w.span < span1; w.span++) {
+        bool any = span_pages(&w, &p0, &p1);
+        if (any)
+            open_span(&w, p0, p1);
+        for (int i = 0; i < w.rows; i += ATTN_ROWS) {
+            int rows = w.rows - i < ATTN_ROWS ? w.rows - i : ATTN_ROWS;
+            float m[ATTN_ROWS], z[ATTN_ROWS];
+            bool some = any && attend_tile(&w, i, rows, m, z);
+            for (int r = 0; r < rows; r++, part += P) {
+                if (some)
+                    memcpy(part, w.o + r * w.lde, w.E * sizeof *part);
+                part[P - 2] = some ? m[r] : -INFINITY;
+                part[P - 1] = some ? z[r] : DT_NO_KEYS;
             }
-            for (int r = 0; r < rows; r++) {
-                float c = dot_row(d_o + r * a->ldo, a->o + (i + r) * a->ldo, E);
-                from[r] = a->first_key ? (size_t)a->first_key[i + r] : 0;
-                end[r] = i + r + 1;
-                bwd_row(pi + r * lds, di + r * lds, from[r], end[r], a->mx[i + r], a->z[i + r], c, a->scale);
-            }
-            mix_ragged(rows,
-                       (mix_args){.c = a->dq + i * a->lddq,
-                                  .ldc = a->lddq,
-                                  .w = di,
-                                  .wrs = lds,
-                                  .wcs = 1,
-                                  .x = a->k,
-                                  .ldx = a->ldkv,
-                                  .E = E},
-                       from, end);
         }
-        bwd_keys(a, a->dk, ds, lds, a->q, a->ldq, i0, i1);
-        bwd_keys(a, a->dv, p, lds, a->d_o, a->ldo, i0, i1);
+    }
+}
+
+static void attn_join(const dt_attn *a, int n, const float *part) {
+    size_t P = dt_attn_part(a->d_head), rows = (size_t)(a->nq * a->n_heads);
+    for (size_t r = 0; r < rows; r++) {
+        float M = -INFINITY, Z = DT_NO_KEYS, *o = row_of(a, (int)r);
+        for (int span = 0; span < n; span++) {
+            const float *p = part + ((size_t)span * rows + r) * P;
+            join(o, &M, &Z, p, p[P - 2], p[P - 1], (size_t)a->d_head);
+        }
+        finish(a, (int)r, o, M, Z);
     }
 }
 

@@ -13,10 +13,12 @@
 #define GEMM_ROWS 6 /* 6 x 2 accumulators, 2 of B, 2 for broadcasts */
 #define GEMM_COLS 1
 #define FMA_CHAINS 6
-#define ATTN_ROWS 6
+#define ATTN_ROWS DT_ATTN_TILE
 #define ATTN_VECS 4
 #define ATTN_PAGES 4
 #define ATTN_VECS_FOR(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1) /* vectors next to so many rows */
+#define ATTN_PAGES_FOR(rows) ATTN_VECS_FOR(rows)
+#define ATTN_Q8_PAGES_FOR(rows) ((rows) <= 2 ? 2 : 1)
 
 typedef struct {
     __m256 a, b;
@@ -132,6 +134,67 @@ V16_INLINE float v_fold_max(v16 x) {
     __m128 c = _mm_max_ps(_mm256_extractf128_ps(b, 1), _mm256_castps256_ps128(b));
     c = _mm_max_ps(_mm_movehl_ps(c, c), c);
     return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(c), c));
+}
+
+V16_INLINE v16 v_abs(v16 x) {
+    return (v16){_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.a), _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.b)};
+}
+/* Within +-127; NaN becomes -127. */
+V16_INLINE v16 v_within_127(v16 x) {
+    return v_min(v_max(x, v_set(-127.0f)), v_set(127.0f));
+}
+V16_INLINE float half_to_float(uint16_t h) {
+    return _cvtsh_ss(h);
+}
+V16_INLINE uint16_t float_to_half(float x) {
+    return _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* Halves (binary16) and bytes to floats and back. */
+V16_INLINE v16 v_load_half(const uint16_t *p) {
+    return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),
+                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p + 8)))};
+}
+V16_INLINE void v_store_half(uint16_t *p, v16 x) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+V16_INLINE v16 v_load_bytes(const int8_t *p) {
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
+}
+/* To the nearest integer, ties to even; within +-127. */
+V16_INLINE void v_store_bytes(int8_t *p, v16 x) {
+    __m256i h = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)); /* halves interleaved by lanes */
+    h = _mm256_permute4x64_epi64(h, 0xd8);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1)));
+}
+
+/* Sixteen sums of products of four bytes: lane l of b times the bytes of q. Exact within +-127. */
+typedef struct {
+    __m256i a, b;
+} i16x32;
+typedef struct {
+    __m256i a, b;
+} b64;
+
+V16_INLINE b64 b_load(const int8_t *p) {
+    return (b64){_mm256_loadu_si256((const __m256i *)(const void *)p), _mm256_loadu_si256((const __m256i *)(const void *)(p + 32))};
+}
+/* Sums begin here; sum is that of all bytes of q that will be multiplied. */
+V16_INLINE i16x32 i_begin(int32_t sum) {
+    (void)sum;
+    return (i16x32){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+V16_INLINE __m256i dot4_8(__m256i s, __m256i b, __m256i q) {
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(q, b));
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+V16_INLINE i16x32 i_dot4(i16x32 s, b64 b, int32_t q) {
+    __m256i x = _mm256_set1_epi32(q);
+    return (i16x32){dot4_8(s.a, b.a, x), dot4_8(s.b, b.b, x)};
+}
+V16_INLINE v16 v_from_int(i16x32 s) {
+    return (v16){_mm256_cvtepi32_ps(s.a), _mm256_cvtepi32_ps(s.b)};
 }
 
 /* Sixteen doubles, for sums of squares. */

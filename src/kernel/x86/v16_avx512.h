@@ -13,10 +13,12 @@
 #define GEMM_ROWS 12 /* 12 x 2 accumulators, 2 of B, the rest for broadcasts */
 #define GEMM_COLS 2
 #define FMA_CHAINS 10
-#define ATTN_ROWS 6
-#define ATTN_VECS 4
+#define ATTN_ROWS DT_ATTN_TILE
+#define ATTN_VECS 8
 #define ATTN_PAGES 4
-#define ATTN_VECS_FOR(rows) 4
+#define ATTN_VECS_FOR(rows) ((rows) <= 3 ? 8 : 4) /* vectors next to so many rows */
+#define ATTN_PAGES_FOR(rows) 4
+#define ATTN_Q8_PAGES_FOR(rows) ((rows) <= 3 ? 4 : 2)
 
 typedef __m512 v16;
 
@@ -106,6 +108,73 @@ V16_INLINE float v_fold_max(v16 a) {
     __m128 c = _mm_max_ps(_mm256_extractf128_ps(b, 1), _mm256_castps256_ps128(b));
     c = _mm_max_ps(_mm_movehl_ps(c, c), c);
     return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(c), c));
+}
+
+V16_INLINE v16 v_abs(v16 a) {
+    return _mm512_abs_ps(a);
+}
+/* Within +-127; NaN becomes -127. */
+V16_INLINE v16 v_within_127(v16 a) {
+    return v_min(v_max(a, v_set(-127.0f)), v_set(127.0f));
+}
+V16_INLINE float half_to_float(uint16_t h) {
+    return _cvtsh_ss(h);
+}
+V16_INLINE uint16_t float_to_half(float x) {
+    return _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* Halves (binary16) and bytes to floats and back. */
+V16_INLINE v16 v_load_half(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+V16_INLINE void v_store_half(uint16_t *p, v16 a) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+V16_INLINE v16 v_load_bytes(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+/* To the nearest integer, ties to even; within +-127. */
+V16_INLINE void v_store_bytes(int8_t *p, v16 a) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+
+/* Sixteen sums of products of four bytes: lane l of b times the bytes of q. Exact within +-127. */
+typedef __m512i i16x32;
+typedef struct {
+    __m512i bytes;
+#ifndef DT_VNNI
+    __m512i abs;
+#endif
+} b64;
+
+V16_INLINE b64 b_load(const int8_t *p) {
+    __m512i x = _mm512_loadu_si512(p);
+#ifdef DT_VNNI
+    return (b64){_mm512_xor_si512(x, _mm512_set1_epi8((char)0x80))}; /* + 128: unsigned */
+#else
+    return (b64){x, _mm512_abs_epi8(x)};
+#endif
+}
+/* Sums begin here; sum is that of all bytes of q that will be multiplied. */
+V16_INLINE i16x32 i_begin(int32_t sum) {
+#ifdef DT_VNNI
+    return _mm512_set1_epi32(-128 * sum);
+#else
+    (void)sum;
+    return _mm512_setzero_si512();
+#endif
+}
+V16_INLINE i16x32 i_dot4(i16x32 s, b64 b, int32_t q) {
+#ifdef DT_VNNI
+    return _mm512_dpbusd_epi32(s, b.bytes, _mm512_set1_epi32(q));
+#else
+    __m512i x = _mm512_set1_epi32(q);
+    x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(b.bytes), _mm512_setzero_si512(), x);
+    return _mm512_add_epi32(s, _mm512_madd_epi16(_mm512_maddubs_epi16(b.abs, x), _mm512_set1_epi16(1)));
+#endif
+}
+V16_INLINE v16 v_from_int(i16x32 s) {
+    return _mm512_cvtepi32_ps(s);
 }
 
 /* Sixteen doubles, for sums of squares. */
