@@ -63,9 +63,9 @@ static void bench_attn(double peak, int T, int E, bool decode) {
     float *q = random_floats(n, 1), *k = random_floats(n, 2), *v = random_floats(n, 3), *o = random_floats(n, 4);
     float *d_o = random_floats(n, 5), *dq = random_floats(n, 6), *dk = random_floats(n, 7), *dv = random_floats(n, 8);
     float *kp = random_floats(keys * E, 9), *vp = random_floats(keys * E, 10), *mx = random_floats(T, 11);
-    float *z = random_floats(T, 12), *scratch = random_floats(T * keys, 13);
+    float *z = random_floats(T, 12), *scratch = random_floats(dt_attn_scratch(DT_F32, T, E), 13);
     float *bwd_scratch = random_floats(dt_attn_bwd_scratch(T, E), 14);
-    const float **pages = dt_calloc(keys / 8, sizeof *pages);
+    const void **pages = dt_calloc(keys / 8, sizeof *pages);
     int *n_keys = dt_calloc((size_t)T, sizeof *n_keys), nq = decode ? 1 : T;
     if (!pages || !n_keys)
         exit(1);
@@ -80,6 +80,7 @@ static void bench_attn(double peak, int T, int E, bool decode) {
                  .ldq = E,
                  .ldo = E,
                  .nq = nq,
+                 .n_heads = 1,
                  .d_head = E,
                  .n_keys = n_keys,
                  .k = pages,

@@ -6,7 +6,7 @@ static size_t round_up(size_t n, size_t to) {
 }
 
 bool dt_kv_type_fits(dt_dtype type, int E) {
-    return type == DT_F32 || type == DT_F16 || (type == DT_Q8_0 && E % 32 == 0);
+    return type == DT_F32 || type == DT_F16 || (type == DT_Q8_0 && E % 32 == 0 && E <= DT_KV_MAX_Q8);
 }
 
 size_t dt_kv_half_bytes(dt_dtype type, int E) {

@@ -37,9 +37,10 @@ typedef enum dt_act_form {
  * storing (kv_store):
  *   F32   K [E][16] (transposed), V [16][E]
  *   F16   the same in binary16: clamped to +-65504, then rounded to nearest even
- *   Q8_0  E is a multiple of 32. For 32 elements of one token: d = the largest |x| / 127 as float, then as binary16 (at
+ *   Q8_0  E is a multiple of 32, at most 512. For 32 elements of one token: d = the largest |x| / 127 as float, then as binary16 (at
  *         most 65504); r = 1 / d (0 where d is 0); x becomes the integer nearest to x * r, ties to even, within +-127.
  *         K: d as [E/32][16] halves, then bytes [E/4][16][4]; V: d as [16][E/32] halves, then bytes [16][E]. */
+#define DT_KV_MAX_Q8 512 /* widest head as Q8_0 */
 bool dt_kv_type_fits(dt_dtype type, int E);       /* whether keys and values of width E can be held so */
 size_t dt_kv_half_bytes(dt_dtype type, int E);    /* of K, or of V, of one head in one page */
 

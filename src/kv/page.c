@@ -34,7 +34,7 @@ duet_status dt_kv_create(dt_dtype type, int n_layers, int n_kv, int d_head, int 
     }
     if (!dt_kv_type_fits(type, d_head)) {
         return dt_fail(err, DUET_E_UNSUPPORTED,
-                       "keys and values as %s: heads are %d wide, a multiple of 32 is needed; use f16 or f32", dt_dtype_name(type),
+                       "keys and values as %s: heads are %d wide, a multiple of 32 up to 512 is needed; use f16 or f32", dt_dtype_name(type),
                        d_head);
     }
     dt_kv *kv = calloc(1, sizeof *kv);

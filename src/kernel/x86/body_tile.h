@@ -31,7 +31,7 @@ V16_INLINE v16 load_src(int src, const void *p, size_t at) {
 }
 
 /* s[r*lds + 16*page + lane] = (chain over e of q[r][e] * k[page][e][lane]) * scale. `ahead`: the next as many pages, or
- * NULL; they come into the cache meanwhile. */
+ * NULL; they come into the second cache meanwhile. (Rows of values need no such help: they are read one after the other.) */
 V16_INLINE void scores_block(int src, int rows, int pages, const attn_tile *t, const void *const *k,
                              const void *const *ahead, float *s, size_t lds) {
     v16 acc[ATTN_ROWS][ATTN_PAGES];
@@ -47,7 +47,7 @@ V16_INLINE void scores_block(int src, int rows, int pages, const attn_tile *t, c
         if (ahead && e % line == 0) {
 #pragma GCC unroll 4
             for (int p = 0; p < pages; p++)
-                _mm_prefetch((const char *)ahead[p] + bytes_of(src, e * 16), _MM_HINT_T0);
+                _mm_prefetch((const char *)ahead[p] + bytes_of(src, e * 16), _MM_HINT_T1);
         }
 #pragma GCC unroll 4
         for (int p = 0; p < pages; p++)
@@ -94,7 +94,7 @@ V16_INLINE void scores_q8_block(int rows, int pages, const attn_tile *t, const v
 #pragma GCC unroll 4
             for (int p = 0; p < pages; p++) {
                 if (ahead)
-                    _mm_prefetch((const char *)ahead[p] + at, _MM_HINT_T0);
+                    _mm_prefetch((const char *)ahead[p] + at, _MM_HINT_T1);
                 x[p] = b_load((const int8_t *)k[p] + at);
             }
 #pragma GCC unroll 6
@@ -123,6 +123,8 @@ V16_INLINE void scores_q8_block(int rows, int pages, const attn_tile *t, const v
     }
 }
 
+enum { MAX_BLOCKS = DT_KV_MAX_Q8 / 32 };
+
 /* What a call of mix needs besides the rows. Row j of x is at x + j*ldx, or in pages of 16 rows of E where pages is not
  * NULL. */
 typedef struct mix_args {
@@ -145,7 +147,7 @@ V16_INLINE v16 load_half_n(const uint16_t *p, size_t n) {
 V16_INLINE void mix_block(int src, int rows, int vecs, const mix_args *m, size_t e0, size_t last) {
     v16 acc[ATTN_ROWS][ATTN_VECS];
     size_t j0 = m->j0, E = m->E, blocks = E / 32;
-    float d[ATTN_VECS / 2 + 1][16]; /* SRC_Q8: scales of the page's tokens, for each block of 32 elements here */
+    float d[MAX_BLOCKS * 16]; /* SRC_Q8: scales of the page, [16][blocks] */
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
@@ -160,20 +162,17 @@ V16_INLINE void mix_block(int src, int rows, int vecs, const mix_args *m, size_t
         size_t end = m->pages ? (j0 / 16 + 1) * 16 : m->j1, page = j0 / 16, slot = j0 % 16, ldx = m->pages ? E : m->ldx;
         if (end > m->j1)
             end = m->j1;
-        const char *row, *next = NULL;
+        const char *row;
         if (src == SRC_F32 && !m->pages) {
             row = (const char *)(m->x + j0 * ldx + e0);
         } else {
             size_t at = bytes_of(src, slot * E + e0) + (src == SRC_Q8 ? 32 * blocks : 0);
             row = (const char *)m->pages[page] + at;
-            next = end < m->j1 ? (const char *)m->pages[page + 1] + at : NULL;
         }
         if (src == SRC_Q8) {
             const uint16_t *half = m->pages[page];
-#pragma GCC unroll 5
-            for (int b = 0; b < (vecs + 1) / 2; b++)
-                for (int l = 0; l < 16; l++) /* [16][blocks] */
-                    d[b][l] = half_to_float(half[l * blocks + e0 / 32 + b]);
+            for (size_t i = 0; i < blocks; i++)
+                v_store(d + 16 * i, v_load_half(half + 16 * i));
         }
         const float *wj = m->w + j0 * m->wcs;
         for (; j0 < end; j0++, slot++, row += bytes_of(src, ldx), wj += m->wcs) {
@@ -185,14 +184,7 @@ V16_INLINE void mix_block(int src, int rows, int vecs, const mix_args *m, size_t
                 else if (src == SRC_F16)
                     xv[v] = last == 16 ? v_load_half((const uint16_t *)(const void *)row + v * 16) : load_half_n((const uint16_t *)(const void *)row, last);
                 else
-                    xv[v] = v_mul(v_set(d[v / 2][slot]), v_load_bytes((const int8_t *)row + v * 16));
-            }
-            if (next) {
-#pragma GCC unroll 8
-                for (int v = 0; v < vecs; v++)
-                    if (bytes_of(src, (size_t)v * 16) % 64 == 0)
-                        _mm_prefetch(next + bytes_of(src, (size_t)v * 16), _MM_HINT_T0);
-                next += bytes_of(src, ldx);
+                    xv[v] = v_mul(v_set(d[slot * blocks + (e0 + 16 * (size_t)v) / 32]), v_load_bytes((const int8_t *)row + v * 16));
             }
 #pragma GCC unroll 6
             for (int r = 0; r < rows; r++) {
