@@ -12,7 +12,7 @@
 /* Rows are whole blocks of the K types; 3 kv heads of 16 make k and v no whole panels. */
 #define WIDE                                                                                                             \
     "\"num_hidden_layers\":2,\"hidden_size\":256,\"num_attention_heads\":16,\"num_key_value_heads\":%d,\"head_dim\":16,"      \
-    "\"intermediate_size\":512,\"vocab_size\":99,\"max_position_embeddings\":512,\"initializer_range\":0.2,\"eos_token_id\":36,"
+    "\"intermediate_size\":512,\"vocab_size\":99,\"max_position_embeddings\":1024,\"initializer_range\":0.2,\"eos_token_id\":36,"
 
 static inline duet_model *wide_model(const char *arch, int n_kv, bool tied, uint64_t seed) {
     char config[768];

@@ -344,8 +344,8 @@ static void too_little_memory_is_said(void **state) {
         {"100", DUET_WEIGHTS_F32,  0,   NULL                                                     },
         {"16",  DUET_WEIGHTS_F32,  0,   "GiB of memory are free; with --weights file (0.01 GiB)" },
         {"16",  DUET_WEIGHTS_FILE, 0,   NULL                                                     },
-        {"10",  DUET_WEIGHTS_FILE, 512, "for weights and 0.00 GiB for a context of 512 tokens"   },
-        {"10",  DUET_WEIGHTS_FILE, 512, "; with -c 256 it would fit"                             },
+        {"10",  DUET_WEIGHTS_FILE, 1024, "for weights and 0.00 GiB for a context of 1024 tokens" },
+        {"10",  DUET_WEIGHTS_FILE, 1024, "; with -c 512 it would fit"                            },
         {"10",  DUET_WEIGHTS_FILE, 200, NULL                                                     },
         {"1",   DUET_WEIGHTS_FILE, 0,   "0.00 GiB of memory are free"                            },
     };
