@@ -22,6 +22,7 @@ warnings.filterwarnings("ignore")
 import numpy as np
 import safetensors
 import safetensors.numpy
+import tokenizers
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -439,6 +440,27 @@ for _name, _make in TOKENIZERS.items():
 
 
 # ---- chat template ----
+
+def add_spm_check(name):
+    @check(f"duet reads the vocabulary of characters {name} as tokenizers does")
+    def _(f):
+        golden = os.path.join(ROOT, "tests", "golden", "tokenizers", name)
+        tokenizer = tokenizers.Tokenizer.from_file(f"{golden}.json")
+        batch = texts(600, seed=13)
+        want = [e.ids for e in tokenizer.encode_batch(batch, add_special_tokens=False)]
+        for kind in ("json", "gguf"):  # merges, and scores
+            mine = duet("tokenize", "-m", f"{golden}.{kind}", lines=[{"text": t} for t in batch])
+            for t, a, b in zip(batch, mine, want, strict=True):
+                assert a["ids"] == b, f"{kind}: {t!r}: duet {a['ids']}, tokenizers {b}"
+        mine = duet("tokenize", "-m", f"{golden}.gguf", "--decode", lines=[{"ids": x} for x in want])
+        for x, a in zip(want, mine, strict=True):
+            assert a["text"] == tokenizer.decode(x, skip_special_tokens=False), f"{x}: duet {a['text']!r}"
+        return f"{sum(map(len, want))} ids"
+
+
+for _name in ("spm-prefix", "spm-plain"):
+    add_spm_check(_name)
+
 
 def questions(n):
     out = duet("task", "remainder", "digits_min=2", "digits_max=3", "--n", n, "--split", "test", "--json")
