@@ -16,7 +16,7 @@ struct dt_gguf_writer {
     dt_atomic file;
     char *path;
     dt_buf keys, tensors;
-    dt_buf names; /* of the keys, each with a NUL before and behind it */
+    dt_buf names; /* of the keys, each with a NUL behind it */
     uint64_t n_keys;
     pending *t;
     size_t n, cap;
@@ -70,9 +70,8 @@ void dt_gguf_abandon(dt_gguf_writer *w) {
 /* ---- keys ---- */
 
 bool dt_gguf_has_put(const dt_gguf_writer *w, const char *key) {
-    const size_t n = strlen(key) + 1;
     for (const char *p = w->names.data; p && p < w->names.data + w->names.len; p += strlen(p) + 1)
-        if (!memcmp(p, key, n))
+        if (!strcmp(p, key))
             return true;
     return false;
 }
