@@ -216,11 +216,27 @@ static duet_status read_vocab(duet_tokenizer *t, const source *f, duet_err *err)
     return st ? dt_fail_in(err, st, "%s", dt_gguf_name(f->g)) : DUET_OK;
 }
 
+/* A file may carry its tokenizer.json whole: then the other keys, of which some programs can say less, are not looked
+ * at. */
+static duet_status from_whole_file(const source *f, dt_gguf_str json, duet_tokenizer **out, duet_err *err) {
+    duet_status st = dt_tokenizer_parse(dt_gguf_name(f->g), json.s, json.n, NULL, 0, out, err);
+    if (!st)
+        st = read_template(*out, f, err);
+    if (st) {
+        duet_tokenizer_close(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
 duet_status dt_tokenizer_from_gguf(const dt_gguf *g, duet_tokenizer **out, duet_err *err) {
     source f = {.g = g};
-    duet_status st = DUET_OK;
+    dt_gguf_str whole = {0};
 
     *out = NULL;
+    duet_status st = dt_gguf_string(g, "tokenizer.huggingface.json", &whole, err);
+    if (st != DUET_END)
+        return st ? st : from_whole_file(&f, whole, out, err);
     duet_tokenizer *t = dt_calloc(1, sizeof *t);
     if (!t)
         return dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", dt_gguf_name(g));
