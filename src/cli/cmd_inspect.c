@@ -14,17 +14,21 @@ typedef struct found {
     int32_t n_tokens;
     int n_added;
     const char *template; /* NULL = none that is known */
+    duet_err refused;     /* why a GGUF file's tokenizer is not supported; empty = it is */
 } found;
 
-/* Of a folder. What a GGUF file says of its tokenizer is in f->file already. */
 static duet_status look_at_tokenizer(const char *path, found *f, duet_err *err) {
     duet_tokenizer *t = NULL;
     char *file = dt_path_join(path, "tokenizer.json");
-    bool there = !dt_path_is_dir(path) || (file && dt_path_exists(file));
+    bool there = dt_path_is_dir(path) ? file && dt_path_exists(file) : !f->file.has_model || f->file.has_tokenizer;
     free(file);
     if (!there)
         return DUET_OK;
     duet_status st = duet_tokenizer_open(path, &t, err);
+    if (st == DUET_E_UNSUPPORTED && f->file.has_tokenizer) { /* the rest of the file can be described all the same */
+        f->refused = *err;
+        return DUET_OK;
+    }
     if (st)
         return st;
     f->has_tokenizer = true;
@@ -126,6 +130,7 @@ static json_t *json_of(const cli_args *a, const char *path, const found *f, json
     if (m->has_tokenizer) {
         json_object_set_new(tok, "kind", text_or_null(m->tokenizer));
         json_object_set_new(tok, "template_bytes", json_integer((json_int_t)m->template_bytes));
+        json_object_set_new(tok, "error", text_or_null(f->refused.text));
     }
     json_t *out = json_pack("{s:s,s:s,s:o,s:o,s:o}", "path", path, "format", m->format, "name", text_or_null(m->name),
                             "model", m->has_model ? model_json(a, f) : json_null(), "tokenizer", tok);
@@ -184,14 +189,13 @@ static void print(const cli_args *a, const found *f) {
     const duet_file_info *m = &f->file;
     if (m->has_model)
         print_model(a, f);
-    if (f->has_tokenizer)
-        printf("%-14s%d tokens, %d of them added\n", "tokenizer", (int)f->n_tokens, f->n_added);
-    else if (m->has_tokenizer)
-        printf("%-14s%s: %d tokens, %d of them added\n", "tokenizer", m->tokenizer, m->n_tokens, m->n_added);
-    if (f->has_tokenizer)
-        printf("%-14s%s\n", "template", f->template ? f->template : "none that is known");
-    else if (m->has_tokenizer)
-        printf("%-14s%s\n", "template", m->template_bytes ? "one of its own" : "none");
+    if (f->refused.text[0])
+        printf("%-14s%s\n", "tokenizer", f->refused.text);
+    if (!f->has_tokenizer)
+        return;
+    printf("%-14s%s%s%d tokens, %d of them added\n", "tokenizer", m->tokenizer, m->has_tokenizer ? ": " : "",
+           (int)f->n_tokens, f->n_added);
+    printf("%-14s%s\n", "template", f->template ? f->template : "none that is known");
 }
 
 static int run(const cli_command *self, cli_args *a) {
@@ -203,11 +207,9 @@ static int run(const cli_command *self, cli_args *a) {
     if (!dt_path_exists(path))
         return cli_fail(EXIT_INPUT, "%s: no such file or folder", path);
     const bool json_file = len > 5 && !strcmp(path + len - 5, ".json"); /* a tokenizer alone */
-    duet_status st = DUET_OK;
-    if (dt_path_is_dir(path) || json_file)
+    duet_status st = json_file ? DUET_OK : duet_file_describe(path, &f.file, &err);
+    if (!st)
         st = look_at_tokenizer(path, &f, &err);
-    if (!st && !json_file)
-        st = duet_file_describe(path, &f.file, &err);
     if (!st)
         st = look_at_weights(path, a->hash, &f, &err);
     if (st)
