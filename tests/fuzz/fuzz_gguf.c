@@ -1,5 +1,6 @@
-/* Any bytes as a GGUF file: refused with a sentence, or every key and every tensor can be read to its end. */
-#include "format/gguf.h"
+/* Any bytes as a GGUF file: refused with a sentence, or every key and every tensor can be read to its end,
+ * and it has a configuration or a sentence that says why not. */
+#include "format/gguf_model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t k = 0; k < bytes; k++)
             sum = sum + ((const uint8_t *)v->data)[k];
     }
+    dt_hf_config c;
+    dt_hf_generation gen;
+    if (g && dt_gguf_config(g, &c, &err) == DUET_OK && (c.n_layers < 1 || c.d_head < 2 || c.n_heads % c.n_kv))
+        abort();
+    if (g && dt_gguf_generation(g, &gen, &err) > 0)
+        abort();
     dt_gguf_close(g);
     return 0;
 }
