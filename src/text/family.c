@@ -96,6 +96,8 @@ static const struct {
     {"664f7a69b015a013", "qwen2.5-math",        0              },
     {"7e2d031204d8600c", "qwen3",               DT_QWEN_LENIENT},
     {"41139826d64f6a07", "qwen3",               0              },
+    {"1297ce51937657a1", "qwen3",               DT_QWEN_LENIENT}, /* slices where the first revision has startswith */
+    {"e7a1b341f9ee7d4c", "qwen3",               DT_QWEN_LENIENT},
     {"52b617b2c52a8667", "qwen3-instruct-2507", 0              },
     {"aa24ae97918e8ea4", "qwen3-thinking-2507", 0              },
     {"c9b4fb850f1dca6c", "llama3",              0              },

@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).parent
 R1 = ("<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>")
 MARKS = {"deepseek-r1": R1, "deepseek-r1-first": R1, "gemma3": ("<bos>", "<eos>"), "mistral": ("<s>", "</s>"),
          "llama3": ("<|begin_of_text|>", "<|eot_id|>")}
-SWITCHED = {"chatml-think", "qwen3"}
+SWITCHED = {"chatml-think", "qwen3", "qwen3-sliced", "qwen3-sliced-defined"}
 
 
 def m(role, content, **more):
