@@ -42,8 +42,6 @@ static float element(dt_dtype t, const uint8_t *p) {
     memcpy(&x, p, dt_dtype_size(t));
     switch (t) {
     case DT_F32: return x.f32;
-    case DT_BF16: return dt_bf16_to_f32(x.u16);
-    case DT_F16: return dt_f16_to_f32(x.u16);
     case DT_F64: return (float)x.f64;
     case DT_I8: return (float)x.i8;
     case DT_I16: return (float)x.i16;
@@ -54,7 +52,22 @@ static float element(dt_dtype t, const uint8_t *p) {
     case DT_U16: return (float)x.u16;
     case DT_U32: return (float)x.u32;
     case DT_U64: return (float)x.u64;
-    default: return 0; /* quantised: not by element */
+    default: return 0; /* halves and quantised: not by element */
+    }
+}
+
+/* The types of real models, without a choice for each element. */
+static void halves(dt_dtype t, const uint8_t *p, float *dst, size_t n) {
+    for (size_t i = 0; t == DT_BF16 && i < n; i++) {
+        uint16_t x;
+        memcpy(&x, p + 2 * i, 2);
+        uint32_t u = (uint32_t)x << 16;
+        memcpy(dst + i, &u, 4);
+    }
+    for (size_t i = 0; t == DT_F16 && i < n; i++) {
+        uint16_t x;
+        memcpy(&x, p + 2 * i, 2);
+        dst[i] = dt_f16_to_f32(x);
     }
 }
 
@@ -68,6 +81,10 @@ void dt_view_to_f32(const dt_view *v, float *dst) {
     }
     if (dt_dtype_is_quantised(v->dtype)) {
         dt_quant_to_f32(v->dtype, p, dst, n);
+        return;
+    }
+    if (v->dtype == DT_BF16 || v->dtype == DT_F16) {
+        halves(v->dtype, p, dst, n);
         return;
     }
     for (size_t i = 0; i < n; i++)

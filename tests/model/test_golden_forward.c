@@ -64,13 +64,14 @@ static void check_case(duet_model *m, const dt_st *f, int i) {
     free(lp2);
 }
 
-static void check_folder(const char *model, const char *expected) {
+static void check_folder_as(const char *model, const char *expected, duet_weights weights) {
     char path[512];
     duet_err err = {{0}};
     duet_model *m = NULL;
     dt_st *f = NULL;
     int n = 0;
-    if (duet_model_open(model, NULL, &m, &err)) fail_msg("%s", err.text);
+    duet_model_options opt = {.weights = weights};
+    if (duet_model_open(model, &opt, &m, &err)) fail_msg("%s", err.text);
     snprintf(path, sizeof path, "%s/expected.safetensors", expected);
     if (dt_st_open(path, &f, &err)) fail_msg("%s", err.text);
     for (;; n++) {
@@ -82,6 +83,12 @@ static void check_folder(const char *model, const char *expected) {
     assert_true(n > 0);
     dt_st_close(f);
     duet_model_close(m);
+}
+
+/* As f32, and with matrices in the type of the file multiplied exactly: the same within the same bounds. */
+static void check_folder(const char *model, const char *expected) {
+    check_folder_as(model, expected, DUET_WEIGHTS_F32);
+    check_folder_as(model, expected, DUET_WEIGHTS_EXACT);
 }
 
 static void run(const char *folder, const char *expected) {
