@@ -14,7 +14,7 @@ typedef struct duet_backend duet_backend;
 
 typedef struct duet_backend_options {
     duet_engine_options engine;
-    duet_model_options model; /* n_threads and ctx 0 = those of the engine */
+    duet_model_options model; /* n_threads, ctx and kv_type 0 = those of the engine */
     const char *chat_template; /* a family by name (duet_template_known) instead of the one its files say; copied; NULL =
                                   what they say */
 } duet_backend_options;

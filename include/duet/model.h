@@ -27,17 +27,19 @@ typedef enum duet_weights {
 } duet_weights;
 const char *duet_weights_name(duet_weights w); /* auto f32 file exact */
 
+/* How keys and values are held. f16 halves their memory and reading, q8_0 takes 8.5 bits each (heads a multiple of 32
+ * wide). The default is f32 where the matrices are floats, so that generation and training give the same bits, else f16. */
+typedef enum duet_kv_type { DUET_KV_DEFAULT, DUET_KV_F32, DUET_KV_F16, DUET_KV_Q8_0 } duet_kv_type;
+
 typedef struct duet_model_options {
     duet_weights weights;
     int n_threads;    /* that read and repack; 0 = all CPUs */
-    size_t ctx;       /* longest context it will be used with, tokens: counted when free memory is checked */
+    size_t ctx;       /* longest context it will be used with, tokens, and how its keys and values will be held: */
+    duet_kv_type kv_type; /* counted when free memory is checked */
     /* A longer context than the model's own: "yarn:FACTOR" or "linear:FACTOR", which slow its rotary positions, or with
      * ":TOKENS" behind, the context it was trained for. NULL = none. Borrowed during the call. */
     const char *rope_scaling;
 } duet_model_options;
-/* How keys and values are held. f16 halves their memory and reading, q8_0 takes 8.5 bits each (heads a multiple of 32
- * wide). The default is f32 where the matrices are floats, so that generation and training give the same bits, else f16. */
-typedef enum duet_kv_type { DUET_KV_DEFAULT, DUET_KV_F32, DUET_KV_F16, DUET_KV_Q8_0 } duet_kv_type;
 
 typedef struct duet_model_info {
     char arch[32]; /* "qwen3", ... */

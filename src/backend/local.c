@@ -81,6 +81,7 @@ duet_status duet_backend_open(const char *path, const duet_backend_options *opt,
     }
     duet_model_options how = opt ? opt->model : (duet_model_options){0};
     if (opt && how.n_threads == 0) how.n_threads = opt->engine.n_threads;
+    if (opt && how.kv_type == DUET_KV_DEFAULT) how.kv_type = opt->engine.kv_type;
     if (how.ctx == 0) how.ctx = opt && opt->engine.ctx > 0 ? (size_t)opt->engine.ctx : USUAL_CTX;
     st = duet_model_open(path, &how, &b->model, err);
     if (st) {

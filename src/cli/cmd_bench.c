@@ -258,7 +258,7 @@ static duet_status open_engine(bench *b, duet_err *err) {
         longest = m.prompt + m.tokens > longest ? m.prompt + m.tokens : longest;
     }
     longest++; /* the token that follows */
-    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope, .ctx = (size_t)longest};
+    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope, .ctx = (size_t)longest, .kv_type = cli_kv_type(a)};
     duet_status st = duet_model_open(a->m, &how, &b->model, err);
     if (!st)
         st = duet_model_describe(b->model, &b->info, err);

@@ -58,7 +58,8 @@ static duet_status allocate(duet_engine *e, duet_err *err) {
     e->draws = dt_calloc(S, sizeof *e->draws);
     e->row_ids = dt_calloc((size_t)e->max_rows, sizeof *e->row_ids);
     e->seq_ids = dt_calloc((size_t)e->ctx, sizeof *e->seq_ids);
-    e->logits = dt_alloc_aligned(S * V, sizeof *e->logits);
+    e->logits_bytes = S * V * sizeof *e->logits;
+    e->logits = dt_pages_alloc(e->logits_bytes);
     e->scratch = dt_alloc_aligned((size_t)dt_pool_threads(e->pool) * 2 * V, sizeof *e->scratch);
     if (!e->slots || !e->order || !e->free_slots || !e->runs || !e->run_slot || !e->draws || !e->row_ids ||
         !e->seq_ids || !e->logits || !e->scratch) {
@@ -164,7 +165,7 @@ void duet_engine_destroy(duet_engine *e) {
     free(e->draws);
     free(e->row_ids);
     free(e->seq_ids);
-    free(e->logits);
+    dt_pages_free(e->logits, e->logits_bytes);
     free(e->scratch);
     pthread_cond_destroy(&e->finished);
     pthread_cond_destroy(&e->wake);

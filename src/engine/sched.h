@@ -98,7 +98,8 @@ struct duet_engine {
     int n_runs;
     int32_t *row_ids; /* [max_rows] */
     int32_t *seq_ids; /* [ctx]: a sequence's tokens, prompt and output together */
-    float *logits;    /* [max_seqs][V] */
+    float *logits;    /* [max_seqs][V]; its memory comes when rows are used */
+    size_t logits_bytes;
     float *scratch;   /* [threads][2 V] */
     dt_draw *draws;   /* [max_seqs] */
     int n_draws;

@@ -152,7 +152,7 @@ duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err) {
 }
 
 duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err) {
-    duet_model_options opt = {.weights = m->weights};
+    duet_model_options opt = {.weights = m->weights, .rope_scaling = m->files ? m->files->rope_scaling : NULL};
     if (m->files) return duet_model_open(m->files->path, &opt, out, err);
     duet_status st = dt_model_bind(&m->cfg, true, out, err);
     if (st) return st;

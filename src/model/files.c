@@ -37,6 +37,7 @@ void dt_model_files_close(dt_model_files *s) {
     dt_hf_weights_close(s->folder);
     dt_gguf_close(s->file);
     free(s->path);
+    free(s->rope_scaling);
     free(s);
 }
 

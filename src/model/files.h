@@ -7,6 +7,7 @@
 
 typedef struct dt_model_files {
     char *path;
+    char *rope_scaling; /* asked for at opening, NULL = none: cfg has it */
     dt_hf_config cfg;
     dt_hf_generation gen;
     dt_hf_weights *folder; /* one of the two */

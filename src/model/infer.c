@@ -12,6 +12,7 @@ struct dt_infer {
     float *block;     /* all of acts */
     float *norm_out;  /* [max_rows, D] rows whose logits are wanted */
     void *product;    /* scratch of products */
+    size_t block_bytes, norm_bytes, product_bytes;
     int *pos;         /* [max_rows] */
     int *row0;        /* first row of each sequence, [max_rows] */
     dt_attend *attend;
@@ -29,9 +30,12 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     f->pool = pool;
     f->max_rows = max_rows;
     size_t apart = c->post_norms ? D : 0;
-    f->block = dt_alloc_aligned(R, (D * 2 + 2 * W + HE + 3 * F + apart) * sizeof(float));
-    f->norm_out = dt_alloc_aligned(R, D * sizeof(float));
-    f->product = dt_alloc_aligned(dt_model_scratch(m, max_rows), 1);
+    f->block_bytes = R * (D * 2 + 2 * W + HE + 3 * F + apart) * sizeof(float);
+    f->norm_bytes = R * D * sizeof(float);
+    f->product_bytes = dt_model_scratch(m, max_rows);
+    f->block = dt_pages_alloc(f->block_bytes); /* few rows touch little of it */
+    f->norm_out = dt_pages_alloc(f->norm_bytes);
+    f->product = dt_pages_alloc(f->product_bytes);
     f->pos = dt_calloc(R, sizeof *f->pos);
     f->row0 = dt_calloc(R, sizeof *f->row0);
     if (!f->block || !f->norm_out || !f->product || !f->pos || !f->row0) {
@@ -58,9 +62,9 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
 
 void dt_infer_destroy(dt_infer *f) {
     if (!f) return;
-    free(f->block);
-    free(f->norm_out);
-    free(f->product);
+    dt_pages_free(f->block, f->block_bytes);
+    dt_pages_free(f->norm_out, f->norm_bytes);
+    dt_pages_free(f->product, f->product_bytes);
     free(f->pos);
     free(f->row0);
     dt_attend_destroy(f->attend);

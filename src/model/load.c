@@ -102,10 +102,11 @@ static double gib(size_t bytes) {
 }
 
 /* Says before anything is read that it cannot fit, and what would. */
-static duet_status check_memory(const duet_model *m, size_t ctx, duet_err *err) {
+static duet_status check_memory(const duet_model *m, const duet_model_options *opt, duet_err *err) {
     bool f32 = m->weights == DUET_WEIGHTS_F32;
     size_t have = dt_memory_free(), w = weight_bytes(m, f32) + PIECE_BYTES, other = weight_bytes(m, false) + PIECE_BYTES;
-    size_t each = duet_model_kv_bytes(m, DUET_KV_DEFAULT), kv = (ctx < (size_t)m->cfg.max_pos ? ctx : (size_t)m->cfg.max_pos) * each;
+    size_t each = duet_model_kv_bytes(m, opt->kv_type), longest = (size_t)m->cfg.max_pos;
+    size_t kv = (opt->ctx < longest ? opt->ctx : longest) * each;
     char context[96] = "", advice[128] = "";
     if (w <= have && kv <= have - w) return DUET_OK;
     if (kv) snprintf(context, sizeof context, " and %.2f GiB for a context of %zu tokens", gib(kv), kv / each);
@@ -250,7 +251,11 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     if (opt->weights < DUET_WEIGHTS_AUTO || opt->weights > DUET_WEIGHTS_EXACT)
         return dt_fail(err, DUET_E_RANGE, "%s: weights: %d is none of auto, f32, file, exact", path, (int)opt->weights);
     duet_status st = dt_model_files_open(path, &files, err);
-    if (!st && opt->rope_scaling) st = dt_hf_config_scale_rope(&files->cfg, opt->rope_scaling, err);
+    if (!st && opt->rope_scaling) {
+        st = dt_hf_config_scale_rope(&files->cfg, opt->rope_scaling, err);
+        files->rope_scaling = dt_strdup(opt->rope_scaling);
+        if (!st && !files->rope_scaling) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", path);
+    }
     if (st) {
         dt_model_files_close(files);
         return st;
@@ -265,7 +270,7 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     if (opt->weights == DUET_WEIGHTS_EXACT) m->weights = DUET_WEIGHTS_EXACT;
     st = find_tensors(m, err);
     if (!st && m->weights != DUET_WEIGHTS_F32) plan_parts(m);
-    if (!st) st = check_memory(m, opt->ctx, err);
+    if (!st) st = check_memory(m, opt, err);
     if (!st && (st = dt_model_hold(m, err))) st = dt_fail_in(err, st, "%s", path);
     if (!st) st = read_all(m, opt->n_threads, err);
     if (!st) st = dt_model_rope_reserve(m, m->cfg.max_pos < 4096 ? m->cfg.max_pos : 4096, err);
