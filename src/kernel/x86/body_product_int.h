@@ -125,7 +125,7 @@ V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
                          const uint32_t *a) {
     const dt_layout l = dt_layout_of(t);
     const bool four = l.run == 16; /* runs of 16: parts of 128 with four times 32; else parts of 64 with two */
-    const int runs_a_part = four ? 4 : 2, cuts = 32 / l.run;
+    const int runs_a_part = four ? 4 : 2, cuts = 32 / l.run, groups = l.run / 4;
     const uint8_t *sc = w + dt_layout_d(&l) + (1 + l.has_m) * DT_HALF_BYTES;
     const uint32_t *start = a + 65 * R; /* of this part */
     for (int h = 0; h < DT_QK_K / 32 / runs_a_part; h++) {
@@ -141,7 +141,8 @@ V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
                     for (int x = 0; x < C; x++)
                         dot[m][x] = start_256(t, start + m, run * R);
 #pragma GCC unroll 8
-                for (int g = cut * 8 / cuts; g < (cut + 1) * 8 / cuts; g++) {
+                for (int i = 0; i < groups; i++) {
+                    const int g = cut * groups + i;
                     i16 u[PROD_COLS];
 #pragma GCC unroll 2
                     for (int x = 0; x < C; x++)
