@@ -128,6 +128,10 @@ dt_tri dt_ans_rounded_equal(dt_ans *c, const dt_node *a, const dt_node *b);
 /* Sign of a - b of two real constants: -1, 0 (not separated), 1; false: not real constants. */
 bool dt_ans_ball_order(dt_ans *c, const dt_node *a, const dt_node *b, int *sign);
 
+/* A copy of n in which every plus-minus has its upper (or lower) sign; NULL = no memory. */
+dt_node *dt_ans_choose(dt_ans *c, dt_node *n, bool upper);
+bool dt_ans_has_pm(const dt_node *n);
+bool dt_ans_is_line(const dt_node *n); /* all real numbers, as a symbol */
 bool dt_ans_is_name(const dt_node *n); /* x, x_1, f(x), AB, ...: what an answer may be called */
 
 /* Numbers and expressions; *by is raised to the weakest method used. */

@@ -25,6 +25,7 @@ typedef struct env {
     int point;         /* which values variables get */
     bool rounded;      /* numbers written with decimals are balls of half a unit in the last place */
     bool has_vars;
+    bool complex;      /* real numbers gave one that is not: an even root, a logarithm */
     bool wide;         /* something was out of sight of every precision */
     double least;      /* log2 of the least term of a sum against its greatest, over all sums */
     int n_rounded;     /* how many such numbers had enough decimals */
@@ -169,6 +170,7 @@ static bool power(env *e, const dt_node *base, const dt_node *exp, bool root, ac
         goto done;
     }
     ok = acb_is_finite(out);
+    if (ok && acb_is_real(a) && acb_is_real(b) && !acb_is_real(out)) e->complex = true;
 done:
     if (ok && !acb_is_int(b)) watch(e, b);
     acb_clear(a);
@@ -264,6 +266,7 @@ static bool function(env *e, const dt_node *n, acb_t out) {
         if (acb_contains_zero(x)) break;
         ok = true;
         acb_log(out, x, e->prec);
+        if (real && !acb_is_real(out)) e->complex = true;
         if (n->n == 2) {
             ok = eval(e, n->kid[1], y) && !acb_contains_zero(y);
             if (ok) acb_log(y, y, e->prec);
@@ -479,7 +482,7 @@ static meet compare(env *e, const dt_node *a, const dt_node *b, bool *both_real)
     acb_init(y);
     acb_init(d);
     if (eval(e, a, x) && eval(e, b, y)) {
-        *both_real = acb_is_real(x) && acb_is_real(y);
+        *both_real = acb_is_real(x) && acb_is_real(y) && !e->complex;
         acb_sub(d, x, y, e->prec);
         if (!acb_is_finite(d)) {
             m = M_NOT;

@@ -245,8 +245,9 @@ static dt_tri with_units(dt_ans *c, const dt_node *a, const dt_node *b, dt_metho
 
 /* ---- lists ---- */
 
-/* A copy of n in which every plus-minus has its upper (or lower) sign. */
-static dt_node *choose(dt_ans *c, dt_node *n, bool upper) {
+bool dt_ans_has_pm(const dt_node *n) { return has_kind(n, N_PM); }
+
+dt_node *dt_ans_choose(dt_ans *c, dt_node *n, bool upper) {
     if (!has_kind(n, N_PM)) return n;
     if (!dt_ans_spend(c, 1)) return NULL;
     dt_node *x = dt_ans_alloc(c, 1, sizeof *x);
@@ -254,7 +255,7 @@ static dt_node *choose(dt_ans *c, dt_node *n, bool upper) {
     *x = *n;
     x->kid = dt_ans_alloc(c, (size_t)n->n, sizeof *x->kid);
     for (int i = 0; x->kid && i < n->n; i++)
-        if (!(x->kid[i] = choose(c, n->kid[i], upper))) return NULL;
+        if (!(x->kid[i] = dt_ans_choose(c, n->kid[i], upper))) return NULL;
     if (!x->kid || n->kind != N_PM) return x->kid ? x : NULL;
     dt_node *last = x->kid[n->n - 1];
     if ((n->s[0] == '+') != upper) last = dt_ans_node(c, N_NEG, 1, last);
@@ -272,8 +273,8 @@ static bool list_items(dt_ans *c, dt_node *n, items *out) {
         dt_node *x = list ? n->kid[i] : n;
         bool two = has_kind(x, N_PM);
         if (out->n + 1 + two > DT_ANS_MAX_ITEMS) return dt_ans_stop(c, "too long a list");
-        out->v[out->n++] = choose(c, x, true);
-        if (two) out->v[out->n++] = choose(c, x, false);
+        out->v[out->n++] = dt_ans_choose(c, x, true);
+        if (two) out->v[out->n++] = dt_ans_choose(c, x, false);
         if (!out->v[out->n - 1]) return false;
     }
     return true;
@@ -555,11 +556,28 @@ dt_tri dt_ans_equal(dt_ans *c, const dt_node *ca, const dt_node *cb, dt_method *
     return loose(c, a, b, by);
 }
 
+/* The same letters, but for the s of a plural. */
+static bool same_words(const char *x, size_t n, const char *y, size_t m) {
+    size_t k = n < m ? n : m;
+    if (memcmp(x, y, k) != 0) return false;
+    return n == m || (k > 5 && (n > m ? n - m : m - n) == 1 && (n > m ? x[k] : y[k]) == 's');
+}
+
+static bool says_all_reals(const char *x, size_t n) {
+    static const char *const ways[] = {"allrealnumbers", "allreals", "realnumbers", "allreal"};
+    for (size_t i = 0; i < DT_COUNT(ways); i++)
+        if (n == strlen(ways[i]) && !memcmp(x, ways[i], n)) return true;
+    return false;
+}
+
 static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     char x[256], y[256];
     if (a->kind == N_TEXT || b->kind == N_TEXT) {
         size_t n = letters_of(a, x, sizeof x), m = letters_of(b, y, sizeof y);
-        if (n && m) return n == m && !memcmp(x, y, n) ? DT_YES : DT_NO;
+        if (n && m) return same_words(x, n, y, m) ? DT_YES : DT_NO;
+        dt_node line = {.kind = N_SYM, .s = "bb(R)", .sn = 5};
+        if (says_all_reals(x, n)) return loose(c, &line, b, by);
+        if (says_all_reals(y, m)) return loose(c, a, &line, by);
         return a->kind == b->kind ? keys_equal(c, a, b) : DT_NO;
     }
     if (has_kind(a, N_MATRIX) || has_kind(b, N_MATRIX)) {
@@ -608,6 +626,7 @@ static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     if (a->kind == N_TUPLE && b->kind == N_TUPLE) return tuples(c, a, b, by);
     if (a->kind == N_EMPTY && b->kind == N_EMPTY) return DT_YES;
     if (a->kind == N_BUILD && b->kind == N_BUILD && keys_equal(c, a, b) == DT_YES) return DT_YES;
+    if (dt_ans_is_line(a) && dt_ans_is_line(b)) return DT_YES;
     if (is_expression(a) && is_expression(b)) {
         if (a->kind == N_SYM && b->kind == N_SYM && a->sn == 1 && b->sn == 1 && toupper((unsigned char)a->s[0]) == toupper((unsigned char)b->s[0]) && strchr("ABCDEFGHabcdefgh", a->s[0]))
             return DT_YES; /* letters of options */

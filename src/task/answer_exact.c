@@ -339,6 +339,15 @@ static bool frac_add(ring *r, frac *f, frac *g) {
     return fits(r, f) && modest(r, f->num) && modest(r, f->den);
 }
 
+/* How many terms p^times can have at most, C(times + n - 1, n - 1): few, and paid for. */
+static bool expands(ring *r, const fmpq_mpoly_t p, long times) {
+    long n = fmpq_mpoly_length(p, r->ctx);
+    double terms = 1;
+    for (long i = 1; i < n && terms <= MAX_TERMS; i++)
+        terms *= (double)(times + i) / (double)i;
+    return terms <= MAX_TERMS && dt_ans_spend(r->c, 1 + (long)terms * n / 4);
+}
+
 /* f = x^(1/2) for a rational x: a square times a product of named roots. Without a ctx only names are made. */
 static bool surd(ring *r, const fmpq_t x, frac *f) {
     fmpz_t m, out, rest, q;
@@ -438,8 +447,8 @@ static bool convert_power(ring *r, const dt_node *n, frac *f) {
                 ok = !fmpq_mpoly_is_zero(f->den, r->ctx) || dt_ans_stop(r->c, "division by zero");
             }
             if (r->made && ok) {
-                long times = k < 0 ? -k : k, terms = fmpq_mpoly_length(f->num, r->ctx) + fmpq_mpoly_length(f->den, r->ctx);
-                ok = (terms <= 2 || times <= 40) && (terms <= 8 || times <= 12) && modest(r, f->num) && modest(r, f->den) && dt_ans_spend(r->c, times * terms * terms / 4 + 1) &&
+                long times = k < 0 ? -k : k;
+                ok = modest(r, f->num) && modest(r, f->den) && expands(r, f->num, times) && expands(r, f->den, times) &&
                      fmpq_mpoly_total_degree_si(f->num, r->ctx) * times <= 2000 && fmpq_mpoly_total_degree_si(f->den, r->ctx) * times <= 2000;
                 ok = ok && !(k == 0 && fmpq_mpoly_is_zero(f->num, r->ctx));
                 if (ok) {

@@ -194,8 +194,13 @@ static size_t separator(const lexer *l, size_t i, bool *comma) {
             if (group_at(l, b)) return b - i;
         }
     }
-    for (size_t k = 0; k < DT_COUNT(marks); k++)
-        if (text_at(l, i, marks[k]) && group_at(l, i + strlen(marks[k]))) return strlen(marks[k]);
+    for (size_t k = 0; k < DT_COUNT(marks); k++) {
+        if (!text_at(l, i, marks[k])) continue;
+        size_t n = strlen(marks[k]);
+        while (text_at(l, i + n, "\\!") || text_at(l, i + n, "\\,"))
+            n += 2;
+        if (group_at(l, i + n)) return n;
+    }
     if (text_at(l, i, " ") && group_at(l, i + 1)) {
         size_t after = i + 4; /* "1 234/5" and "1 234^2" are no groups of digits */
         while (after < l->n && l->s[after] == ' ')
@@ -311,6 +316,10 @@ static bool letters(lexer *l, bool in_text) {
     if ((n == 2 && !memcmp(s, "np", 2) && text_at(l, l->i + 2, ".")) || (n == 4 && !memcmp(s, "math", 4) && text_at(l, l->i + 4, "."))) {
         l->i += n + 1; /* numpy and Python spellings */
         return true;
+    }
+    if (n == 1 && (text_at(l, l->i, "a.m") || text_at(l, l->i, "p.m")) && !isalpha((unsigned char)(l->i + 3 < l->n ? s[3] : ' '))) {
+        l->i += 3 + (size_t)text_at(l, l->i + 3, ".");
+        return push_named(l, T_TEXT, *s == 'a' ? "am" : "pm", 2);
     }
     const word *w = n > 1 ? look_up(words, DT_COUNT(words), s, n) : NULL;
     if (w && (w->kind != T_CIRC || after_quantity(l))) {

@@ -134,7 +134,7 @@ static bool is_variable(const dt_node *n) {
            (n->kind == N_OPAQUE && n->sn == 1 && n->s[0] == '_' && n->kid[0]->kind == N_SYM) || (n->kind == N_MUL && n->n == 2 && n->kid[0]->kind == N_SYM && n->kid[1]->paren && dt_ans_is_name(n));
 }
 
-static bool is_line(const dt_node *n) {
+bool dt_ans_is_line(const dt_node *n) {
     return (n->kind == N_SYM && n->sn == 5 && !memcmp(n->s, "bb(R)", 5)) ||
            (n->kind == N_OPAQUE && n->sn == 2 && !memcmp(n->s, "bb", 2) && n->kid[0]->kind == N_SYM && n->kid[0]->sn == 1 && n->kid[0]->s[0] == 'R');
 }
@@ -172,7 +172,30 @@ static bool half_line(const dt_node *value, char op, reals *out) {
 
 static char mirrored(char op) { return (char)(op == '<' ? '>' : op == '>' ? '<' : op == 'l' ? 'g' : op == 'g' ? 'l' : op); }
 
+/* |x| < a, |x - m| >= a, ... */
+static bool distance(dt_ans *c, const dt_node *n, reals *out, dt_method *by) {
+    bool first = n->kid[0]->kind == N_FUNC && n->kid[0]->fn == F_ABS;
+    const dt_node *in = n->kid[!first];
+    dt_node *a = n->kid[first], *mid = NULL;
+    char op = first ? n->s[0] : mirrored(n->s[0]);
+    if (in->kind != N_FUNC || in->fn != F_ABS || !strchr("<l>g", op)) return false;
+    in = in->kid[0];
+    if (in->kind == N_ADD && in->n == 2 && is_variable(in->kid[0])) {
+        mid = dt_ans_node(c, N_NEG, 1, in->kid[1]);
+        in = in->kid[0];
+    }
+    if (!is_variable(in) || in->kind != N_SYM) return false;
+    dt_node *lo = dt_ans_node(c, N_NEG, 1, a), *hi = a;
+    if (mid) lo = dt_ans_node(c, N_ADD, 2, mid, lo), hi = dt_ans_node(c, N_ADD, 2, mid, a);
+    bool inside = op == '<' || op == 'l', closed = inside == (op == 'l' || op == 'g');
+    out->sure = true;
+    out->var = in->s;
+    out->var_n = in->sn;
+    return lo && hi && add(out, (part){lo, hi, closed, closed}) && tidy(c, out, by) && (inside || complement(c, out, by));
+}
+
 static bool relation(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int depth) {
+    if (n->n == 2 && distance(c, n, out, by)) return true;
     out->sure = true;
     int at = -1;
     for (int i = 0; i < n->n; i++)
@@ -189,6 +212,12 @@ static bool relation(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int
         out->var_n = len;
         return true;
     }
+    if (n->n == 2 && dt_ans_has_pm(n->kid[1 - at])) { /* x \ne \pm 1 */
+        dt_node *up = dt_ans_choose(c, n->kid[1 - at], true), *down = dt_ans_choose(c, n->kid[1 - at], false);
+        reals other = {.var = out->var, .var_n = out->var_n};
+        if (!up || !down || !half_line(up, n->s[0], out) || !half_line(down, n->s[0], &other)) return false;
+        return n->s[0] == '=' ? unite(c, out, &other, by) : n->s[0] == 'n' && intersect(c, out, &other, by);
+    }
     if (n->n == 2) return half_line(n->kid[1 - at], at == 0 ? n->s[0] : mirrored(n->s[0]), out);
     if (n->s[0] == '=' || n->s[1] == '=' || n->s[0] == 'n' || n->s[1] == 'n') return false;
     reals right = {.var = out->var, .var_n = out->var_n};
@@ -198,7 +227,7 @@ static bool relation(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int
 static bool build(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int depth) {
     reals other = {0};
     if (depth > 20 || !dt_ans_spend(c, 5)) return false;
-    if (is_line(n)) {
+    if (dt_ans_is_line(n)) {
         out->sure = true;
         return add(out, (part){0});
     }
@@ -240,7 +269,7 @@ static bool build(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int de
     }
     case N_BUILD: {
         const dt_node *pattern = n->kid[0], *cond = n->kid[1];
-        if (pattern->kind == N_REL && pattern->n == 2 && pattern->s[0] == 'm' && is_line(pattern->kid[1])) pattern = pattern->kid[0];
+        if (pattern->kind == N_REL && pattern->n == 2 && pattern->s[0] == 'm' && dt_ans_is_line(pattern->kid[1])) pattern = pattern->kid[0];
         if (!is_variable(pattern) || !build(c, cond, out, by, depth + 1)) return false;
         out->var = NULL; /* it is bound */
         return true;

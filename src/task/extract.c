@@ -258,6 +258,13 @@ dt_span dt_strip_markup(dt_span s) {
             s = (dt_span){s.p + a, s.n - a - b};
             moved = true;
         }
+        size_t stars = 0; /* the end of bold print before it: "** 17" */
+        while (stars < s.n && s.p[stars] == '*')
+            stars++;
+        if (stars && stars < s.n && s.p[stars] == ' ') {
+            s = dt_span_from(s, stars);
+            moved = true;
+        }
         bool escaped = s.n > 1 && s.p[s.n - 2] == '\\';
         if (!moved && s.n && s.p[s.n - 1] == '.' && !escaped && !(s.n > 1 && s.p[s.n - 2] == '.')) {
             s.n--;

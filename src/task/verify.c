@@ -233,6 +233,11 @@ static bool find_answer(dt_span s, const duet_verify_options *o, found *f) {
         if (last != SIZE_MAX) return false; /* the last box is not closed */
     }
     if (!o->no_expr && dt_after_hashes(s, &f->s)) return true;
+    if (dt_after_answer_is(s, true, &f->s) && f->s.n < 400 && !is_prose(f->s) && !has_math(f->s)) {
+        size_t from = (size_t)(f->s.p - s.p);
+        bool math = from && (s.p[from - 1] == '$' || dt_span_starts(s, from - 1, "(") || dt_span_starts(s, from - 1, "[")); /* its delimiters are gone */
+        if (!o->no_expr || math || memchr(f->s.p, '\\', f->s.n)) return true;
+    }
     dt_span bare = dt_strip_markup(s);
     if (bare.n && !has_math(bare) && !is_prose(bare) && !(o->no_expr && bare.n == s.n)) {
         bool inner_newline = o->no_expr && s.n > 2 && s.p[0] == '\\' && s.p[1] == '(' && s.p[2] == '\n';
@@ -240,11 +245,6 @@ static bool find_answer(dt_span s, const duet_verify_options *o, found *f) {
             f->s = bare;
             return true;
         }
-    }
-    if (dt_after_answer_is(s, true, &f->s) && f->s.n < 400 && !is_prose(f->s) && !has_math(f->s)) {
-        size_t from = (size_t)(f->s.p - s.p);
-        bool math = from && (s.p[from - 1] == '$' || dt_span_starts(s, from - 1, "(") || dt_span_starts(s, from - 1, "[")); /* its delimiters are gone */
-        if (!o->no_expr || math || memchr(f->s.p, '\\', f->s.n)) return true;
     }
     bool math = !o->no_latex && last_math(s, f, &end);
     dt_span number;
