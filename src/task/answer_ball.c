@@ -332,7 +332,7 @@ static bool function(env *e, const dt_node *n, acb_t out) {
         break;
     }
     case F_BINOM: /* gamma(x+1) / gamma(y+1) / gamma(x-y+1) */
-        if (!eval(e, n->kid[1], y) || !bounded(x, 24) || !bounded(y, 24) || !pay(e, 150)) break;
+        if (n->n != 2 || !eval(e, n->kid[1], y) || !bounded(x, 24) || !bounded(y, 24) || !pay(e, 150)) break;
         acb_add_ui(out, x, 1, e->prec);
         acb_gamma(out, out, e->prec);
         acb_sub(x, x, y, e->prec);
@@ -410,7 +410,7 @@ static bool eval(env *e, const dt_node *n, acb_t out) {
         return true;
     case N_ADD: case N_MUL: case N_DIV: {
         if (!eval(e, n->kid[0], out)) return false;
-        double lo = INFINITY, hi = -INFINITY;
+        double lo = (double)INFINITY, hi = -(double)INFINITY;
         acb_init(x);
         for (int i = 0; ok && i < n->n; i++) {
             ok = !i || eval(e, n->kid[i], x);

@@ -267,16 +267,20 @@ static dt_node *parse_function(parser *p) {
             if (fn == F_BINOM && in->n != 2) return fail(p, "a binomial wants two arguments");
             if (fn != F_LOG && fn != F_MAX && fn != F_MIN && fn != F_GCD && fn != F_LCM && fn != F_BINOM) return fail(p, "a function of one argument has several");
         } else {
+            if (fn == F_BINOM) return fail(p, "a binomial wants two arguments");
             in->paren = false;
             x = func(p, fn, in);
         }
+    } else if (fn == F_BINOM) { /* binom{5}{2} without its backslash */
+        dt_node *n = argument(p), *k = n ? argument(p) : NULL;
+        x = k ? func2(p, fn, n, k) : NULL;
     } else {
         dt_node *in = bare_argument(p);
         if (!in) return NULL;
         x = func(p, fn, in);
     }
     if (x && fn == F_SQRT && x->n == 1) x = base ? dt_ans_node(p->c, N_ROOT, 2, x->kid[0], base) : dt_ans_node(p->c, N_ROOT, 2, x->kid[0], num_node(p, &(dt_token){.kind = T_NUM, .s = "2", .n = 1}));
-    else if (x && base) x = func2(p, fn, x->kid[0], base);
+    else if (x && base && fn != F_BINOM) x = func2(p, fn, x->kid[0], base);
     return x && power ? dt_ans_node(p->c, N_POW, 2, x, power) : x;
 }
 
