@@ -91,7 +91,7 @@ const dt_recipe_key dt_recipe_keys[] = {
     REAL("loss.dual_clip", RL, loss.dual_clip, "3", 1, BIG, "largest loss of a token with A < 0, in |A|"),
     CHOICE("loss.agg", RL, loss.agg, "token-mean", "token-mean|micro-token-mean", "mean over the mini-batch, or of its micro-batches"),
     CHOICE("overlong", RL, overlong, "keep", "keep|mask", "M samples cut by the limit: trained on, or left out"),
-    CHOICE("grader", RL, grader, "exact", "exact|hendrycks|gpqa-first", "who decides what is right"),
+    CHOICE("grader", RL, grader, "exact", "exact|hendrycks|gpqa-first|plain", "who decides what is right; of a task family, exact is plain"),
     REAL("guard.accuracy_floor", RL, guard.accuracy_floor, "0", 0, 1, "lambda does not rise while the pair is below this"),
     REAL("guard.accuracy_drop", RL, guard.accuracy_drop, "0.2", 0, 1, "alarm when the pair falls this far below its best"),
     REAL("guard.length_min", RL, guard.length_min, "1", 0, BIG, "alarm when the mean signal is shorter, tokens"),

@@ -298,9 +298,11 @@ static duet_status baseline(const dt_rollout_spec *s, dt_rollout *o, duet_err *e
 /* ---- all of it ---- */
 
 static void grade(const dt_rollout_spec *s, dt_rollout *o, dt_sample *samples, size_t n, size_t per_question) {
+    duet_grader g = (duet_grader)s->r->grader;
+    if (s->r->data.task && *s->r->data.task) g = duet_grader_for_family(g);
     for (size_t i = 0; samples && i < n; i++) {
         const char *text = samples[i].text ? samples[i].text : "";
-        samples[i].grade = duet_grade((duet_grader)s->r->grader, text, strlen(text), o->example[i / per_question].answer);
+        samples[i].grade = duet_grade(g, text, strlen(text), o->example[i / per_question].answer);
     }
 }
 
