@@ -564,7 +564,7 @@ dt_tri dt_ans_rounded_equal(dt_ans *c, const dt_node *a, const dt_node *b) {
     for (int side = 0; side < 2 && res == DT_NO; side++) { /* a rounded to meet b as it stands, then the other way */
         env *r = side ? &g : &e, *s = side ? &h : &f;
         if (!eval(r, side ? b : a, x) || !r->n_rounded || r->has_vars || !eval(s, side ? a : b, y) || s->has_vars) continue;
-        if (arb_rel_accuracy_bits(acb_realref(x)) < 3.3 * c->digits - 6 && c->digits > 2) continue;
+        if ((double)arb_rel_accuracy_bits(acb_realref(x)) < 3.3 * c->digits - 6 && c->digits > 2) continue;
         acb_sub(d, x, y, r->prec);
         if (acb_is_finite(d) && acb_contains_zero(d)) res = DT_YES;
     }
