@@ -9,7 +9,7 @@
 #include "kernel/layout.h"
 
 #ifndef AHEAD_BYTES
-#define AHEAD_BYTES 3072 /* weights are fetched so far ahead: hardware alone stops at every page */
+#define AHEAD_BYTES 6144 /* weights are fetched so far ahead: the way of a read from memory at full rate */
 #endif
 #define SLICE_BYTES 20480 /* of a panel */
 
@@ -37,9 +37,10 @@ V16_INLINE void c_store(float *c, size_t width, int col, v16 x) {
         v_store_n(c + col * 16, x, left);
 }
 
-V16_INLINE void fetch_ahead(const uint8_t *w, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)w + AHEAD_BYTES + i);
+/* The part-th of `parts` of a block of `lines` cache lines: spread over the work on it, so that loads are always under way. */
+V16_INLINE void fetch_ahead(const uint8_t *w, size_t lines, size_t part, size_t parts) {
+    for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; i++)
+        __builtin_prefetch((const char *)w + AHEAD_BYTES + i * 64);
 }
 
 /* Runs the tiles of a part, whatever the type: fns[R - 1] for a tile of R rows. */

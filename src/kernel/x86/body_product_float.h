@@ -43,7 +43,7 @@ V16_INLINE void tile_float(float_kind kind, int R, int C, TILE_ARGS) {
         for (int x = 0; x < C; x++)
             acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
     for (size_t b = 0; b < whole; b++, w += size, a += step) {
-        if (R <= 4) fetch_ahead(w, size);
+        if (R <= 4) fetch_ahead(w, size / 64, 0, 1);
         float_block(kind, R, C, false, acc, w, half, a);
     }
     if (kind == EXACT && k % 2) float_block(kind, R, C, true, acc, w, half, a);

@@ -33,7 +33,6 @@ V16_INLINE void tile_32(dt_dtype t, int R, int C, TILE_ARGS) {
             acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
     for (size_t n = k / (size_t)l.elems; n; n--, w += l.size, a += DT_Q32_WORDS * R) {
         i16 dot[INT_ROWS][PROD_COLS];
-        if (R <= 2) fetch_ahead(w, l.size);
 #pragma GCC unroll 16
         for (int m = 0; m < R; m++)
 #pragma GCC unroll 2
@@ -42,6 +41,7 @@ V16_INLINE void tile_32(dt_dtype t, int R, int C, TILE_ARGS) {
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             i16 u[PROD_COLS];
+            if (R <= 2) fetch_ahead(w, l.size / 64, (size_t)g, 8);
 #pragma GCC unroll 2
             for (int x = 0; x < C; x++)
                 u[x] = stored_32(t, w + (half + x) * 64, g);
@@ -135,6 +135,7 @@ V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
             for (int cut = 0; cut < cuts; cut++) {
                 const int run = (h * runs_a_part + j) * cuts + cut, odd = (j * cuts + cut) % 2;
                 i16 dot[INT_ROWS][PROD_COLS];
+                if (R <= 2) fetch_ahead(w, l.size / 64, (size_t)run, (size_t)(DT_QK_K / l.run));
 #pragma GCC unroll 16
                 for (int m = 0; m < R; m++)
 #pragma GCC unroll 2
@@ -197,7 +198,6 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
             acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
     for (size_t n = k / (size_t)l.elems; n; n--, w += l.size, a += DT_Q256_WORDS * R) {
         i16 sum[INT_ROWS][PROD_COLS];
-        if (R <= 2) fetch_ahead(w, l.size);
 #pragma GCC unroll 16
         for (int m = 0; m < R; m++)
 #pragma GCC unroll 2
