@@ -60,7 +60,7 @@ typedef struct cli_args {
     bool resume, dry_run;
     /* bench */
     int bench_p, bench_n, shared, repeats;
-    const char *batches;
+    const char *batches, *depths;
     bool train;
     int seqs, seq_len;
     /* init */

@@ -13,31 +13,33 @@ typedef struct bench {
     duet_model *model;
     duet_model_info info;
     duet_engine *engine;
-    int batch[MAX_BATCHES];
-    size_t n_batches;
+    int batch[MAX_BATCHES], depth[MAX_BATCHES];
+    size_t n_batches, n_depths;
     duet_peak peak;                 /* of this machine; measured with -m */
     double opened_s, first_token_s; /* from the start of opening: the engine is there, a token has come */
 } bench;
 
 /* One row: `batch` sequences after the same prompt of `prompt` tokens, or after prompts of their own, each writing
- * `tokens`; or reading prompts of `tokens`. */
+ * `tokens`; or reading prompts of `tokens`. At a depth: one sequence after `prompt` tokens, which the cache keeps from the
+ * run that warms up. */
 typedef struct measure {
-    bool reading, apart;
+    bool reading, apart, deep;
     int batch, prompt, tokens;
 } measure;
 
 static const int32_t no_ids[1] = {0};
 
-static int read_batches(bench *b) {
-    char *copy = dt_strdup(b->a->batches), *rest = copy;
+/* Numbers 1..most from a list with commas; NULL = none. */
+static int read_list(const char *option, const char *list, int most, int *out, size_t *n_out) {
+    char *copy = dt_strdup(list ? list : ""), *rest = copy;
     int code = 0;
-    for (char *word; !code && (word = strsep(&rest, ","));) {
+    for (char *word; list && !code && (word = strsep(&rest, ","));) {
         long long n = 0;
-        if (!cli_read_int(word, 1, 4096, &n) || b->n_batches == MAX_BATCHES)
-            code = cli_fail(EXIT_USAGE, "bench: --batch: %s is not a list of at most %d numbers in 1..4096",
-                            b->a->batches, MAX_BATCHES);
+        if (!cli_read_int(word, 1, most, &n) || *n_out == MAX_BATCHES)
+            code = cli_fail(EXIT_USAGE, "bench: --%s: %s is not a list of at most %d numbers in 1..%d", option, list, MAX_BATCHES,
+                            most);
         else
-            b->batch[b->n_batches++] = (int)n;
+            out[(*n_out)++] = (int)n;
     }
     free(copy);
     return code;
@@ -135,7 +137,7 @@ static duet_status row(const bench *b, const measure *m, json_t *rows, duet_err 
     duet_status st = duet_model_measure_reading(b->model, b->a->threads, &before, err);
     for (int i = -1; !st && i < b->a->repeats; i++) { /* the first run only warms up */
         double s = 0;
-        st = once(b, m, (uint64_t)(i + 2), &s, err);
+        st = once(b, m, m->deep ? 1 : (uint64_t)(i + 2), &s, err);
         if (!st)
             st = duet_model_measure_reading(b->model, b->a->threads, &after, err);
         if (st || i < 0) {
@@ -150,7 +152,9 @@ static duet_status row(const bench *b, const measure *m, json_t *rows, duet_err 
     if (st)
         return st;
     int n = b->a->repeats;
-    snprintf(name, sizeof name, m->batch > 1 ? "%s%dx%d" : "%s%d", m->reading ? "pp" : "tg", m->tokens, m->batch);
+    int at = snprintf(name, sizeof name, m->batch > 1 ? "%s%dx%d" : "%s%d", m->reading ? "pp" : "tg", m->tokens, m->batch);
+    if (m->deep)
+        snprintf(name + at, sizeof name - (size_t)at, "@d%d", m->prompt);
     show(b, rows,
          json_pack("{s:s,s:i,s:i,s:i,s:f,s:o,s:f,s:f,s:s}", "test", name, "tokens", m->tokens, "batch", m->batch, "prompt",
                    m->reading ? 0 : m->prompt, "tokens_per_s", median(speed, n), "samples", samples_json(speed, n),
@@ -170,6 +174,10 @@ static measure writing_of(const cli_args *a, int batch) {
                      .batch = batch,
                      .prompt = together ? a->shared : 1,
                      .tokens = together && a->bench_n > MOST_TOGETHER ? MOST_TOGETHER : a->bench_n};
+}
+
+static measure deep_of(const cli_args *a, int depth) {
+    return (measure){.deep = true, .batch = 1, .prompt = depth, .tokens = a->bench_n};
 }
 
 static duet_status rows_of(const bench *b, int batch, json_t *rows, duet_err *err) {
@@ -257,6 +265,8 @@ static duet_status open_engine(bench *b, duet_err *err) {
         most = b->batch[i] > most ? b->batch[i] : most;
         longest = m.prompt + m.tokens > longest ? m.prompt + m.tokens : longest;
     }
+    for (size_t i = 0; i < b->n_depths; i++)
+        longest = b->depth[i] + a->bench_n > longest ? b->depth[i] + a->bench_n : longest;
     longest++; /* the token that follows */
     duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope, .ctx = (size_t)longest, .kv_type = cli_kv_type(a)};
     duet_status st = duet_model_open(a->m, &how, &b->model, err);
@@ -266,10 +276,10 @@ static duet_status open_engine(bench *b, duet_err *err) {
         return st;
     if (b->info.max_pos < longest)
         return dt_fail(err, DUET_E_RANGE,
-                       "bench: %d tokens are more than the model's context of %d; set -p, -n and --shared lower, or ask for "
+                       "bench: %d tokens are more than the model's context of %d; set -p, -n, --shared and --depth lower, or ask for "
                        "--rope-scaling",
                        longest, b->info.max_pos);
-    duet_engine_options o = {.n_threads = a->threads, .max_seqs = most, .ctx = longest, .no_prefix_cache = true,
+    duet_engine_options o = {.n_threads = a->threads, .max_seqs = most, .ctx = longest, .no_prefix_cache = !b->n_depths,
                              .kv_type = cli_kv_type(a)};
     o.kv_bytes = duet_model_kv_bytes(b->model, o.kv_type) * ((size_t)longest + 64) * (size_t)most * 2;
     st = duet_engine_create(b->model, &o, &b->engine, err);
@@ -285,7 +295,9 @@ static int run(const cli_command *self, cli_args *a) {
     bench b = {.a = a};
     json_t *rows = json_array();
     duet_status st = DUET_OK;
-    int code = read_batches(&b);
+    int code = read_list("batch", a->batches, 4096, b.batch, &b.n_batches);
+    if (!code)
+        code = read_list("depth", a->depths, 1 << 24, b.depth, &b.n_depths);
     if (code)
         goto done;
     if (!a->m && !a->train) {
@@ -307,6 +319,10 @@ static int run(const cli_command *self, cli_args *a) {
         show_machine(&b);
     for (size_t i = 0; !st && a->m && i < b.n_batches; i++)
         st = rows_of(&b, b.batch[i], rows, &err);
+    for (size_t i = 0; !st && a->m && a->bench_n && i < b.n_depths; i++) {
+        const measure m = deep_of(a, b.depth[i]);
+        st = row(&b, &m, rows, &err);
+    }
     if (st)
         code = cli_fail_status(st, &err);
     if (!code && a->json)
@@ -325,6 +341,7 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                       },
     {'n', "gen",     CLI_INT,  CLI_AT(bench_n), "TOKENS", "tokens to write; 0 = skip",                                   "128", 0, 1 << 24, NULL},
     {0,   "batch",   CLI_TEXT, CLI_AT(batches), "LIST",   "requests together, one row for each number",                  "1",   0, 0,       NULL},
+    {0,   "depth",   CLI_TEXT, CLI_AT(depths),  "LIST",   "also write after so many tokens of context, one row for each number", NULL, 0, 0, NULL},
     {0,   "shared",  CLI_INT,  CLI_AT(shared),  "TOKENS", "prompt that several requests share; 0 = none, each reads one", "128", 0, 1 << 24, NULL},
     {'r', "repeats", CLI_INT,  CLI_AT(repeats), "N",      "measurements a row, after one to warm up; the median counts", "3",
       1,                                                                                                                            64,      NULL},
