@@ -39,7 +39,8 @@ static duet_status score(duet_model *m, const cli_args *a, duet_ids *text, const
     double began = dt_now();
     for (size_t w = 0; w < windows && !st; w++) {
         int32_t *ids = text->v + w * ctx;
-        memcpy(ids, begin->v, (begin->n < ctx ? begin->n : ctx) * sizeof *ids);
+        if (begin->n)
+            memcpy(ids, begin->v, (begin->n < ctx ? begin->n : ctx) * sizeof *ids);
         st = dt_interrupted() ? dt_fail(err, DUET_E_CANCELLED, "interrupted")
                               : duet_model_logprobs(m, ids, ctx, a->threads, lp, err);
         for (size_t i = first; i < ctx && !st; i++) {
