@@ -52,10 +52,14 @@ typedef struct duet_model_info {
     size_t weight_bytes;  /* in memory now, packed copies included */
     duet_kv_type kv_type;      /* the default of this model */
     size_t kv_bytes_per_token; /* with it */
+    int lora_rank;        /* of its adapters; 0 = it has none */
+    size_t lora_params;   /* numbers in them */
     double open_s;        /* what reading and repacking took, seconds; a new one: 0 */
 } duet_model_info;
 
-/* Opens a folder (config.json + safetensors) or a GGUF file. opt NULL = defaults. *out owned by the caller:
+/* Opens a folder (config.json + safetensors) or a GGUF file, or a folder with a low-rank adapter as PEFT writes it
+ * (adapter_config.json + adapter_model.safetensors): the model that it names (base_model_name_or_path: as it is, or
+ * relative to the folder) with the adapter applied. opt NULL = defaults. *out owned by the caller:
  * duet_model_close. The files must stay as they are until then: with FILE, rows of embeddings are read when needed.
  * Errors name every missing or misshapen tensor, and what would fit where memory does not suffice.
  * DUET_E_IO, DUET_E_FORMAT, DUET_E_UNSUPPORTED, DUET_E_NOMEM; DUET_E_USAGE: rope_scaling is not such a text. */
@@ -64,8 +68,13 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
 duet_status duet_model_new(const char *config_json, size_t n, uint64_t seed, duet_model **out, duet_err *err);
 void duet_model_close(duet_model *m); /* NULL is fine */
 /* Writes config.json, generation_config.json and model.safetensors into dir (made if missing), atomically
- * file by file; F32, or BF16 where the config says so. DUET_E_UNSUPPORTED: not held as F32. */
+ * file by file; F32, or BF16 where the config says so. DUET_E_UNSUPPORTED: not held as F32. Of a model with an adapter
+ * only the adapter is written, as PEFT's files, in F32. */
 duet_status duet_model_save(const duet_model *m, const char *dir, duet_err *err);
+/* Writes what an adapter's folder `path` stands for as one plain model, W + (alpha/rank) B A, into the folder `dir`:
+ * matrices and vectors in F32, or with bf16 in BF16. One matrix is in memory at a time.
+ * DUET_E_USAGE: path is no adapter. */
+duet_status duet_model_merge(const char *path, const char *dir, bool bf16, int n_threads, duet_err *err);
 duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_err *err);
 /* SHA-256 of all parameters in the order in which the architecture names them, each as it is held: f32, or the bytes of its
  * file. Reads all of them: seconds for gigabytes. */

@@ -135,6 +135,7 @@ void duet_model_close(duet_model *m) {
     free(m->layer);
     dt_pages_free(m->params, m->n_params * sizeof(float));
     dt_model_files_close(m->files);
+    dt_lora_destroy(m->lora);
     free(m->rope.cos_t);
     free(m->rope.sin_t);
     free(m->rope_local.cos_t);
@@ -145,10 +146,16 @@ void duet_model_close(duet_model *m) {
 duet_status dt_model_publish(duet_model *m, dt_pool *pool, duet_err *err) {
     (void)err;
     dt_matrix *x;
-    for (size_t i = 0; (x = dt_model_matrix(m, i)); i++)
+    for (size_t i = 0; !m->lora && (x = dt_model_matrix(m, i)); i++)
         if (x->offset != DT_NONE) dt_packed_fill(pool, &x->part[0], m->params + x->offset);
+    if (m->lora) dt_lora_publish(m->lora, pool);
     m->version++;
     return DUET_OK;
+}
+
+float *dt_model_trained(const duet_model *m, size_t *n) {
+    *n = m->lora ? m->lora->n : m->n_params;
+    return m->lora ? m->lora->params : m->params;
 }
 
 duet_status dt_model_clone(const duet_model *m, duet_model **out, duet_err *err) {

@@ -98,11 +98,17 @@ void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const f
     } u = {.c = inv};
     norm_ctx c = {.w = w, .x = x, .weight = weight, .inv = u.v, .dy = dy, .dx = dx, .partial = partial, .acc = acc};
     over_rows(w, norm_bwd_rows, &c);
-    sum_chunks(w, dw, partial, (size_t)w->m->cfg.d_model);
+    if (dw) sum_chunks(w, dw, partial, (size_t)w->m->cfg.d_model);
 }
 
 static void multiply(dt_walk *w, const dt_matrix *x, float *y, const float *in, bool acc) {
     dt_matrix_multiply(w->pool, x, y, in, w->T, acc, w->scratch);
+    if (x->n_adapters && !w->plain) dt_lora_forward(w, x, y, in);
+}
+
+/* Where the gradient of the vector at `offset` goes; NULL: it is not trained. */
+static float *grad_at(const dt_grads *g, size_t offset) {
+    return g->param ? g->param + offset : NULL;
 }
 
 /* ---- the steps ---- */
@@ -121,7 +127,7 @@ static void norm1_fwd(step_ctx *s) {
 }
 
 static void norm1_bwd(step_ctx *s) {
-    dt_rows_norm_bwd(s->w, s->g->dx, s->g->param + s->y->norm1, s->g->dh, s->a->x, s->w->m->params + s->y->norm1, s->a->inv1, true,
+    dt_rows_norm_bwd(s->w, s->g->dx, grad_at(s->g, s->y->norm1), s->g->dh, s->a->x, s->w->m->params + s->y->norm1, s->a->inv1, true,
                      s->g->partial);
 }
 
@@ -147,7 +153,7 @@ static void bias_bwd_rows(void *ctx, int t0, int t1) {
 }
 
 static void qkv_bwd(step_ctx *s) {
-    if (s->y->qkv_bias != DT_NONE) {
+    if (s->y->qkv_bias != DT_NONE && s->g->param) {
         over_rows(s->w, bias_bwd_rows, s);
         sum_chunks(s->w, s->g->param + s->y->qkv_bias, s->g->partial, (size_t)s->y->qkv.rows);
     }
@@ -207,7 +213,7 @@ static void rotate_bwd_rows(void *ctx, int t0, int t1) {
 static void rotate_bwd(step_ctx *s) {
     size_t E = (size_t)s->w->m->cfg.d_head, chunks = ((size_t)s->w->T + DT_ROW_CHUNK - 1) / DT_ROW_CHUNK;
     over_rows(s->w, rotate_bwd_rows, s);
-    if (s->y->q_norm == DT_NONE) return;
+    if (s->y->q_norm == DT_NONE || !s->g->param) return;
     for (size_t c = 0; c < chunks; c++) {
         s->w->kr->add(s->g->param + s->y->q_norm, s->g->partial + c * 2 * E, E);
         s->w->kr->add(s->g->param + s->y->k_norm, s->g->partial + c * 2 * E + E, E);
@@ -272,7 +278,7 @@ static void post1_fwd(step_ctx *s) {
 }
 
 static void post1_bwd(step_ctx *s) {
-    dt_rows_norm_bwd(s->w, s->g->dh, s->g->param + s->y->post1, s->g->dx, s->a->o, s->w->m->params + s->y->post1, s->a->inv_o, false,
+    dt_rows_norm_bwd(s->w, s->g->dh, grad_at(s->g, s->y->post1), s->g->dx, s->a->o, s->w->m->params + s->y->post1, s->a->inv_o, false,
                      s->g->partial);
 }
 
@@ -281,7 +287,7 @@ static void norm2_fwd(step_ctx *s) {
 }
 
 static void norm2_bwd(step_ctx *s) {
-    dt_rows_norm_bwd(s->w, s->g->dx, s->g->param + s->y->norm2, s->g->dh, s->a->x2, s->w->m->params + s->y->norm2, s->a->inv2, true,
+    dt_rows_norm_bwd(s->w, s->g->dx, grad_at(s->g, s->y->norm2), s->g->dh, s->a->x2, s->w->m->params + s->y->norm2, s->a->inv2, true,
                      s->g->partial);
 }
 
@@ -375,7 +381,7 @@ static void post2_fwd(step_ctx *s) {
 }
 
 static void post2_bwd(step_ctx *s) {
-    dt_rows_norm_bwd(s->w, s->g->dh, s->g->param + s->y->post2, s->g->dx, s->a->d, s->w->m->params + s->y->post2, s->a->inv_d, false,
+    dt_rows_norm_bwd(s->w, s->g->dh, grad_at(s->g, s->y->post2), s->g->dx, s->a->d, s->w->m->params + s->y->post2, s->a->inv_d, false,
                      s->g->partial);
 }
 

@@ -9,6 +9,8 @@
 duet_status dt_model_bind(const dt_hf_config *cfg, bool f32, duet_model **out, duet_err *err);
 /* Memory for params and for the parts of the matrices, which are planned (type, N, K) or, with f32, one each. Zero. */
 duet_status dt_model_hold(duet_model *m, duet_err *err);
+/* Finds every parameter in m->files; all that are missing or misshapen are named in one sentence. (load.c) */
+duet_status dt_model_find_tensors(duet_model *m, duet_err *err);
 bool dt_model_count(const dt_hf_config *c, size_t *n); /* all parameters; false: more than memory can number */
 
 /* What a layer reads and writes for T rows. Rows of width: D (x, x2, h), QKV = (H + 2K) E, HE = H E, 2F, F.
@@ -44,7 +46,8 @@ typedef struct dt_grads {
     float *partial; /* [chunks, max(D, QKV)] of sums over rows */
     float *attn;    /* scratch of attention, per thread */
     size_t attn_stride;
-    float *param;   /* [n_params], accumulated */
+    float *param;   /* [n_params], accumulated; NULL: the model has adapters, and only they learn */
+    float *lora;    /* [lora.n], accumulated; NULL without adapters */
 } dt_grads;
 
 typedef struct dt_walk dt_walk;
@@ -54,6 +57,7 @@ struct dt_walk {
     dt_pool *pool;
     int T;
     const int *pos; /* [T] */
+    bool plain;     /* leave the adapters out */
     void *scratch;  /* of products: dt_model_scratch bytes for T rows */
     /* Attention is the one step that sees other rows: the walk says where keys and values are. */
     void (*attend)(dt_walk *w, int layer, dt_layer_rows *a);
@@ -68,7 +72,7 @@ void dt_block_backward(dt_walk *w, int layer, dt_layer_rows *a, dt_grads *g);
 
 /* y[T, D] = rmsnorm(x), over the pool. */
 void dt_rows_norm(dt_walk *w, float *y, const float *x, const float *weight, float *inv);
-/* dx (+)= backward of the above; dw accumulates, summed over fixed chunks in order. */
+/* dx (+)= backward of the above; dw (NULL = not wanted) accumulates, summed over fixed chunks in order. */
 void dt_rows_norm_bwd(dt_walk *w, float *dx, float *dw, const float *dy, const float *x, const float *weight, const float *inv,
                       bool acc, float *partial);
 /* ---- matrices (matrix.c) ---- */
@@ -87,6 +91,25 @@ void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float
 void dt_matrix_pack_back(dt_pool *pool, const duet_model *m, const dt_matrix *x, float *bp);
 /* dW[rows, cols] += dy^T x where the matrix is trained, and dx = or += dy W (dx may be NULL). */
 void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g, bool acc);
+
+/* ---- adapters (lora.c) ---- */
+
+void dt_lora_destroy(dt_lora *a); /* NULL is fine */
+void dt_lora_publish(dt_lora *a, dt_pool *pool);
+size_t dt_lora_scratch(const dt_lora *a, int rows); /* bytes; of w->scratch, used when the matrix itself is done */
+/* y[T, rows] += what the adapters of x add for in[T, cols]. */
+void dt_lora_forward(dt_walk *w, const dt_matrix *x, float *y, const float *in);
+/* g->lora += gradients of its adapters, and dx (may be NULL) += what passes through them. */
+void dt_lora_backward(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, const float *in, dt_grads *g);
+/* Adapters for the parameters whose `wanted` is set, A and B all 0. */
+duet_status dt_lora_make(duet_model *m, int rank, double alpha, const bool *wanted, const char *base, duet_err *err);
+/* "model.layers.3.mlp.up_proj.weight" -> "base_model.model.model.layers.3.mlp.up_proj.lora_A.weight", which: 'A' or 'B'. */
+void dt_lora_tensor_name(const char *param, char which, char out[128]);
+
+/* ---- adapters as PEFT's folders (adapter.c) ---- */
+
+duet_status dt_adapter_save(const duet_model *m, const char *dir, duet_err *err);
+duet_status dt_adapter_open(const char *dir, const duet_model_options *opt, duet_model **out, duet_err *err);
 
 /* 1 / sqrt(attn_scalar), and sqrt(D) or 1, each rounded once: both walks use these values. */
 float dt_attn_scale(const dt_hf_config *c);

@@ -59,6 +59,7 @@ duet_status duet_model_save(const duet_model *m, const char *dir, duet_err *err)
     duet_status st = DUET_OK;
     uint16_t *half = NULL;
     char *path = NULL;
+    if (m->lora) return dt_adapter_save(m, dir, err);
     if (m->weights != DUET_WEIGHTS_F32)
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: only a model opened with its weights as f32 can be saved", dir);
     dt_st_item *items = dt_calloc((size_t)m->n_param, sizeof *items);
@@ -111,6 +112,7 @@ void dt_model_hash(const duet_model *m, char out[65]) {
             dt_sha256_add(&s, dt_tensor_row(&p->file, (size_t)r, row, m->cfg.d_head), row);
         dt_map_drop(p->file.view.data, row * (size_t)p->rows);
     }
+    if (m->lora) dt_sha256_add(&s, m->lora->params, m->lora->n * sizeof(float));
     dt_sha256_hex(&s, out);
 }
 
@@ -170,11 +172,12 @@ duet_status duet_model_describe(const duet_model *m, duet_model_info *out, duet_
     (void)err;
     *out = (duet_model_info){.n_layers = c->n_layers, .d_model = c->d_model, .n_heads = c->n_heads, .n_kv = c->n_kv, .d_head = c->d_head,
                              .d_ffn = c->d_ffn, .n_vocab = c->n_vocab, .max_pos = c->max_pos, .tied = c->tied, .n_params = m->n_all,
-                             .weights = m->weights, .open_s = m->open_s};
+                             .weights = m->weights, .open_s = m->open_s, .lora_rank = m->lora ? m->lora->rank : 0,
+                             .lora_params = m->lora ? m->lora->n : 0};
     snprintf(out->arch, sizeof out->arch, "%s", c->model_type);
     snprintf(out->dtype, sizeof out->dtype, "%s", dt_dtype_name(c->dtype));
     types_of(m, out->held, sizeof out->held);
-    out->weight_bytes = m->n_params * sizeof(float) + dt_model_packed_bytes(m);
+    out->weight_bytes = m->n_params * sizeof(float) + dt_model_packed_bytes(m) + dt_lora_bytes(m->lora);
     out->kv_type = dt_model_kv_dtype(m, DUET_KV_DEFAULT) == DT_F32 ? DUET_KV_F32 : DUET_KV_F16;
     out->kv_bytes_per_token = duet_model_kv_bytes(m, DUET_KV_DEFAULT);
     return DUET_OK;

@@ -45,6 +45,7 @@ struct dt_learn {
     int *start;
     int n_seqs, T;
     float inv_temp;
+    bool plain;       /* score without the adapters */
     bool ready;
 };
 
@@ -110,6 +111,10 @@ size_t dt_learn_bytes(const dt_hf_config *c, const dt_learn_options *opt) {
     n += (size_t)logit_chunk(c, opt->max_tokens) * (size_t)c->n_vocab;
     n += (T + T / 2) * (size_t)c->n_kv * (size_t)c->d_head * 2;
     return n * sizeof(float);
+}
+
+size_t dt_learn_logit_bytes(const dt_hf_config *c, const dt_learn_options *opt) {
+    return ((size_t)logit_chunk(c, opt->max_tokens) * (size_t)c->n_vocab + pack_w_floats(c)) * sizeof(float);
 }
 
 duet_status dt_learn_create(duet_model *m, dt_pool *pool, const dt_learn_options *opt, dt_learn **out, duet_err *err) {
@@ -353,7 +358,7 @@ static duet_status take_batch(dt_learn *l, const dt_batch *b, duet_err *err) {
 }
 
 static dt_walk walk_of(dt_learn *l) {
-    return (dt_walk){.m = l->m, .kr = dt_kernels_get(), .pool = l->pool, .T = l->T, .pos = l->pos, .scratch = l->product,
+    return (dt_walk){.m = l->m, .kr = dt_kernels_get(), .pool = l->pool, .T = l->T, .pos = l->pos, .plain = l->plain, .scratch = l->product,
                      .attend = attend, .attend_bwd = attend_bwd, .ctx = l};
 }
 
@@ -431,6 +436,13 @@ duet_status dt_learn_score(dt_learn *l, const dt_batch *b, float inv_temp, float
     return forward(l, b, false, inv_temp, logp, entropy, err);
 }
 
+duet_status dt_learn_score_base(dt_learn *l, const dt_batch *b, float inv_temp, float *logp, float *entropy, duet_err *err) {
+    l->plain = true;
+    duet_status st = forward(l, b, false, inv_temp, logp, entropy, err);
+    l->plain = false;
+    return st;
+}
+
 /* ---- backwards ---- */
 
 static void head_backward(dt_learn *l, const float *coef, float *grad) {
@@ -476,9 +488,10 @@ duet_status dt_learn_backward(dt_learn *l, const float *coef, float *grad, duet_
     duet_model *m = l->m;
     size_t D = (size_t)m->cfg.d_model;
     dt_walk w = walk_of(l);
-    l->g.param = grad;
-    head_backward(l, coef, grad);
-    dt_rows_norm_bwd(&w, l->g.dx, grad + m->final_norm, l->dhf, l->x_out, m->params + m->final_norm, l->inv_f, false, l->g.partial);
+    l->g.param = m->lora ? NULL : grad;
+    l->g.lora = m->lora ? grad : NULL;
+    head_backward(l, coef, l->g.param);
+    dt_rows_norm_bwd(&w, l->g.dx, m->lora ? NULL : grad + m->final_norm, l->dhf, l->x_out, m->params + m->final_norm, l->inv_f, false, l->g.partial);
     for (int i = m->cfg.n_layers; i-- > 0;) {
         if (l->recompute) { /* the same steps on the same input give the same bits again */
             memcpy(l->acts[i].x, l->xs + (size_t)i * (size_t)l->max_tokens * D, (size_t)l->T * D * sizeof(float));
@@ -486,7 +499,7 @@ duet_status dt_learn_backward(dt_learn *l, const float *coef, float *grad, duet_
         }
         dt_block_backward(&w, i, &l->acts[i], &l->g);
     }
-    embed_ctx x = {.l = l, .grad = grad + m->embed};
+    embed_ctx x = {.l = l, .grad = grad + (m->embed_trained ? m->embed : 0)};
     if (m->embed_trained) dt_pool_run(l->pool, (D + EMBED_COLS - 1) / EMBED_COLS, embed_bwd_task, &x);
     l->ready = false;
     return DUET_OK;

@@ -4,6 +4,8 @@
  * first, and the file's pages are dropped behind: more than the packed weights is never in memory for long. */
 #include "model/internal.h"
 
+#include "format/peft.h"
+
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,8 +27,7 @@ static bool readable(dt_dtype t) {
     return t == DT_F32 || t == DT_BF16 || t == DT_F16 || dt_dtype_is_quantised(t);
 }
 
-/* All that are missing or misshapen are named in one sentence. */
-static duet_status find_tensors(duet_model *m, duet_err *err) {
+duet_status dt_model_find_tensors(duet_model *m, duet_err *err) {
     const char *path = m->files->path, *said_by = m->files->file ? "the metadata" : "config";
     dt_buf bad = {0};
     int n_bad = 0;
@@ -250,6 +251,7 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     opt = opt ? opt : &defaults;
     if (opt->weights < DUET_WEIGHTS_AUTO || opt->weights > DUET_WEIGHTS_EXACT)
         return dt_fail(err, DUET_E_RANGE, "%s: weights: %d is none of auto, f32, file, exact", path, (int)opt->weights);
+    if (dt_peft_is(path)) return dt_adapter_open(path, opt, out, err);
     duet_status st = dt_model_files_open(path, &files, err);
     if (!st && opt->rope_scaling) {
         st = dt_hf_config_scale_rope(&files->cfg, opt->rope_scaling, err);
@@ -268,7 +270,7 @@ duet_status duet_model_open(const char *path, const duet_model_options *opt, due
     m->files = files; /* the model's from here */
     m->gen = files->gen;
     if (opt->weights == DUET_WEIGHTS_EXACT) m->weights = DUET_WEIGHTS_EXACT;
-    st = find_tensors(m, err);
+    st = dt_model_find_tensors(m, err);
     if (!st && m->weights != DUET_WEIGHTS_F32) plan_parts(m);
     if (!st) st = check_memory(m, opt, err);
     if (!st && (st = dt_model_hold(m, err))) st = dt_fail_in(err, st, "%s", path);

@@ -31,6 +31,7 @@ size_t dt_model_scratch(const duet_model *m, int rows) {
             size_t n = dt_product_scratch(x->part[p].type, rows, x->cols);
             if (n > most) most = n;
         }
+    if (m->lora && dt_lora_scratch(m->lora, rows) > most) most = dt_lora_scratch(m->lora, rows);
     return most;
 }
 
@@ -113,7 +114,9 @@ void dt_matrix_bwd(dt_walk *w, const dt_matrix *x, float *dx, const float *dy, c
         dt_pack(w->pool, g->pack_x, in, I, 1, w->T, x->cols);
         dt_gemm(w->pool, g->param + x->offset, I, dy, 1, O, g->pack_x, x->rows, x->cols, w->T, true);
     }
-    if (!dx) return;
-    dt_matrix_pack_back(w->pool, w->m, x, g->pack_w);
-    dt_gemm(w->pool, dx, I, dy, O, 1, g->pack_w, w->T, x->cols, x->rows, acc);
+    if (dx) {
+        dt_matrix_pack_back(w->pool, w->m, x, g->pack_w);
+        dt_gemm(w->pool, dx, I, dy, O, 1, g->pack_w, w->T, x->cols, x->rows, acc);
+    }
+    if (x->n_adapters) dt_lora_backward(w, x, dx, dy, in, g);
 }

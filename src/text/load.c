@@ -4,6 +4,7 @@
 #include "text/load.h"
 #include "format/gguf.h"
 #include "format/jsonl.h"
+#include "format/peft.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -350,6 +351,22 @@ static duet_status read_jinja(duet_tokenizer *t, const char *dir, duet_err *err)
     return st;
 }
 
+/* An adapter's folder without words of its own: those of its base model, which must not be an adapter again. */
+static duet_status open_base(const char *path, duet_tokenizer **out, duet_err *err) {
+    dt_peft p = {.rank = 0};
+    char *base = NULL;
+    duet_status st = dt_peft_read(path, &p, err);
+    if (!st)
+        st = dt_peft_base(path, &p, &base, err);
+    if (!st && dt_peft_is(base))
+        st = dt_fail(err, DUET_E_UNSUPPORTED, "%s: its base model %s is an adapter itself; merge that first", path, base);
+    if (!st)
+        st = duet_tokenizer_open(base, out, err);
+    dt_peft_clear(&p);
+    free(base);
+    return st;
+}
+
 duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err *err) {
     duet_status st = DUET_OK;
     char *file = NULL, *config_file = NULL;
@@ -367,6 +384,10 @@ duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err
     if (dt_path_is_dir(path)) {
         file = dt_path_join(path, "tokenizer.json");
         config_file = dt_path_join(path, "tokenizer_config.json");
+        if (file && !dt_path_exists(file) && dt_peft_is(path)) {
+            st = open_base(path, out, err);
+            goto done;
+        }
     } else {
         file = dt_strdup(path);
     }
