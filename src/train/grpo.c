@@ -25,7 +25,7 @@ typedef struct rl {
     dt_recipe *r;
     dt_run run;
     dt_pool *pool;
-    dt_side M, m, ref; /* ref: the initial M, where KL is wanted */
+    dt_side M, m, ref; /* ref: the initial M, where KL is wanted and M has no adapters to leave out */
     dt_source source, held_out;
     int64_t step;
     dt_penalty penalty;
@@ -155,7 +155,7 @@ static void free_reference(reference *f) {
 static duet_status refer(rl *t, const dt_rollout *o, reference *f, duet_err *err) {
     size_t n = dt_rollout_n_signals(o), tokens = 0, at = 0;
     *f = (reference){0};
-    if (!t->ref.model) return DUET_OK;
+    if (!wants_kl(t->r)) return DUET_OK;
     for (size_t i = 0; i < n; i++)
         tokens += (size_t)dt_sample_len(&o->M[i]);
     f->block = dt_calloc(tokens + 1, sizeof *f->block);
@@ -166,7 +166,7 @@ static duet_status refer(rl *t, const dt_rollout *o, reference *f, duet_err *err
         f->logp[i] = f->block + at;
         at += (size_t)dt_sample_len(&o->M[i]);
     }
-    duet_status st = dt_policy_score(&t->ref.trainee, o->M, n, f->logp, err);
+    duet_status st = dt_policy_score(t->ref.model ? &t->ref.trainee : &t->M.trainee, !t->ref.model, o->M, n, f->logp, err);
     for (size_t i = 0; i < n && !st; i++)
         for (int j = 0; j < dt_sample_len(&o->M[i]); j++)
             f->kl[i] += (double)o->M[i].logp[j] - (double)f->logp[i][j];
@@ -329,7 +329,7 @@ static void tell(const rl *t, const dt_rollout *o, const dt_verdict *v, double l
     dt_metric(m, "key_metrics/response_length", v->mean_len);
     dt_metric(m, "key_metrics/lambda", lambda);
     if (pM->updates || pM->skipped) TELL_POLICY(m, "actor", pM);
-    if (t->ref.model) {
+    if (wants_kl(t->r)) {
         dt_metric(m, "actor/reward_kl_penalty", range_of(v->kl, v->n_M).mean);
         dt_metric(m, "actor/reward_kl_penalty_coeff", t->r->kl.in_reward ? t->r->kl.coef : 0);
         dt_metric(m, "actor/kl_loss", pM->kl_loss);
@@ -492,12 +492,11 @@ static duet_status save(rl *t, duet_err *err) {
 
 /* Opens one model as the recipe says; a checkpoint's state goes over it. */
 static duet_status open_side(rl *t, dt_side *s, const dt_recipe_side *r, const char *checkpoint, const char *name, duet_err *err) {
-    char key[16];
-    snprintf(key, sizeof key, "%s.path", name);
-    duet_status st = dt_side_open(s, key, r->path, err);
+    duet_status st = dt_side_open_lora(s, name, r->path, &r->lora, r->weights, dt_hash64(name, strlen(name), (uint64_t)t->r->seed),
+                                       r == &t->r->M && wants_kl(t->r), err);
     if (!st) st = dt_trainee_init(&s->trainee, s->model, t->pool, (int)t->r->train.micro_tokens, t->r->train.recompute, r->temperature, err);
     if (!st && checkpoint) st = dt_trainee_load(&s->trainee, checkpoint, name, err);
-    return st ? st : dt_side_engine(s, t->run.opt->n_threads, err);
+    return st ? st : dt_side_engine(s, t->run.opt->n_threads, t->r, err);
 }
 
 /* The initial M, only ever scored: one layer's activations are enough. */
@@ -519,7 +518,7 @@ static duet_status open_all(rl *t, const char *checkpoint, duet_err *err) {
     if (!st) st = open_side(t, &t->M, &r->M, checkpoint, "M", err);
     if (!st && r->m.enable) st = open_side(t, &t->m, &r->m, checkpoint, "m", err);
     if (!st) st = drop_long_rows(t, err);
-    if (!st && wants_kl(r)) st = open_reference(t, err);
+    if (!st && wants_kl(r) && !r->M.lora.rank) st = open_reference(t, err);
     return st;
 }
 
@@ -624,11 +623,31 @@ static duet_status loop(rl *t, duet_err *err) {
     return st;
 }
 
+/* What each model takes, against what is free: said before the first step, so that it shows where that does not fit. */
+static void tell_memory(rl *t, size_t had) {
+    struct {
+        const char *name;
+        const dt_side *side;
+        bool again;
+    } sides[] = {{"M", &t->M, t->r->train.recompute}, {"m", &t->m, t->r->train.recompute}, {"reference", &t->ref, true}};
+    size_t sum = 0;
+    char line[256];
+    for (size_t i = 0; i < DT_COUNT(sides); i++) {
+        if (!sides[i].side->model) continue;
+        dt_side_bytes b = dt_side_memory(sides[i].side, t->r, sides[i].again);
+        sum += dt_side_tell_memory(sides[i].name, &b, line);
+        dt_run_line(&t->run, "%s", line);
+    }
+    dt_run_line(&t->run, "memory: %.1f MiB in all, %.1f MiB were free", (double)sum / 1048576, (double)had / 1048576);
+}
+
 /* A few real steps in memory, nothing written. */
 static duet_status rehearse(rl *t, duet_err *err) {
     double best = 0;
     char total[16];
+    size_t had = dt_memory_free();
     duet_status st = open_all(t, NULL, err);
+    if (!st) tell_memory(t, had);
     t->r->log.samples = 0;
     for (int i = 0; i < 2 && !st; i++) {
         double t0 = dt_now();
@@ -638,14 +657,9 @@ static duet_status rehearse(rl *t, duet_err *err) {
         if (!i || s < best) best = s;
     }
     if (st) return st;
-    bool again = t->r->train.recompute;
-    size_t bytes = dt_side_train_bytes(&t->M, t->r, again);
-    if (t->m.model) bytes += dt_side_train_bytes(&t->m, t->r, again);
-    if (t->ref.model) bytes += dt_side_train_bytes(&t->ref, t->r, true);
     dt_time_left(best * (double)t->r->train.steps, total);
-    dt_run_line(&t->run, "memory: %.1f MiB for weights, optimizers and activations; with the engines %.1f MiB at most so far", (double)bytes / 1048576,
-                dt_peak_mib());
-    dt_run_line(&t->run, "step: %.3f s; %lld steps: about %s without evaluation", best, (long long)t->r->train.steps, total);
+    dt_run_line(&t->run, "memory: %.1f MiB at most after these steps", dt_peak_mib());
+    dt_run_line(&t->run, "step: %.3f s, the faster of two real ones; %lld steps: about %s without evaluation", best, (long long)t->r->train.steps, total);
     return DUET_OK;
 }
 

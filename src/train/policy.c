@@ -162,7 +162,7 @@ static void take_scores(void *user, size_t seq, const dt_seq *q, const float *lo
         p->out[p->pick[seq]][j - (q->first - 1)] = logp[j];
 }
 
-duet_status dt_policy_score(dt_trainee *t, const dt_sample *s, size_t n, float *const *out, duet_err *err) {
+duet_status dt_policy_score(dt_trainee *t, bool base, const dt_sample *s, size_t n, float *const *out, duet_err *err) {
     size_t longest = 1, count = 0;
     workspace w;
     duet_status st = make_workspace(&w, s, n, &longest, err);
@@ -172,7 +172,7 @@ duet_status dt_policy_score(dt_trainee *t, const dt_sample *s, size_t n, float *
         w.seq[count++] = (dt_seq){.ids = s[i].ids, .n = s[i].n, .first = s[i].first};
     }
     score_pass p = {.out = out, .pick = w.pick};
-    if (!st) st = dt_trainee_score(t, w.seq, count, take_scores, &p, err);
+    if (!st) st = (base ? dt_trainee_score_base : dt_trainee_score)(t, w.seq, count, take_scores, &p, err);
     free_workspace(&w);
     return st;
 }

@@ -45,7 +45,7 @@ typedef struct dt_policy_options {
 /* One pass (or several) over n samples in their order, an optimizer step for each mini-batch. */
 duet_status dt_policy_update(dt_trainee *t, const dt_policy_options *opt, const dt_sample *s, size_t n, const double *adv, dt_policy_stats *out,
                              duet_err *err);
-/* Log-probs of the responses under t's weights into out[i][0 .. len-1]. */
-duet_status dt_policy_score(dt_trainee *t, const dt_sample *s, size_t n, float *const *out, duet_err *err);
+/* Log-probs of the responses under t's weights into out[i][0 .. len-1]; base: without its adapters. */
+duet_status dt_policy_score(dt_trainee *t, bool base, const dt_sample *s, size_t n, float *const *out, duet_err *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* Reading recipes. libcyaml checks the structure (unknown and repeated keys, lists, sections) against a schema made from
  * the table of keys; every scalar arrives as text, and one function turns text into values for all layers alike. */
+#include "model/model.h"
 #include "train/recipe.h"
 
 #include <cyaml/cyaml.h>
@@ -475,6 +476,16 @@ static duet_status apply_layers(dt_recipe *r, const char *name, const char *text
     return st;
 }
 
+/* Adapters and how weights are held, of one model. */
+static duet_status check_lora(const char *side, const dt_recipe_lora *l, int weights, const char *path, duet_err *err) {
+    if (!l->rank && weights > 1)
+        return dt_fail(err, DUET_E_USAGE, "%s.weights=%s needs %s.lora.rank: only weights held as f32 can be trained", side, weights == 2 ? "file" : "exact", side);
+    if (!l->rank) return DUET_OK;
+    if (!*path) return dt_fail(err, DUET_E_USAGE, "%s.lora.rank needs %s.path: adapters stand beside the weights of a model that is there", side, side);
+    duet_status st = dt_lora_targets_check(l->targets, err);
+    return st ? dt_fail_in(err, st, "%s.lora.targets", side) : DUET_OK;
+}
+
 /* What no single key can say. */
 static duet_status check_whole(dt_recipe *r, duet_err *err) {
     int64_t total = 0;
@@ -488,6 +499,10 @@ static duet_status check_whole(dt_recipe *r, duet_err *err) {
     if (r->kind == DT_RUN_RL && !*r->M.path) return dt_fail(err, DUET_E_USAGE, "M.path is missing");
     if (r->kind == DT_RUN_RL && r->m.enable && !*r->m.path) return dt_fail(err, DUET_E_USAGE, "m.path is missing (or m.enable=false)");
     if (r->kind == DT_RUN_RL && !r->M.train && !(r->m.enable && r->m.train)) return dt_fail(err, DUET_E_USAGE, "neither M nor m is trained");
+    duet_status st = r->kind == DT_RUN_SFT ? check_lora("model", &r->model.lora, r->model.weights, r->model.path, err)
+                                           : check_lora("M", &r->M.lora, r->M.train ? r->M.weights : 0, r->M.path, err);
+    if (!st && r->kind == DT_RUN_RL && r->m.enable) st = check_lora("m", &r->m.lora, r->m.train ? r->m.weights : 0, r->m.path, err);
+    if (st) return st;
     if (*r->data.signals_from && r->data.role != DT_ROLE_m) return dt_fail(err, DUET_E_USAGE, "data.signals_from is for data.role m");
     return DUET_OK;
 }
@@ -604,7 +619,7 @@ char *dt_recipe_text(const dt_recipe *r) {
 }
 
 static bool decides_weights(const char *name) {
-    static const char *const no[] = {"out",          "train.save_every", "train.keep", "eval.every", "eval.n",       "eval.knobs", "eval.file",
+    static const char *const no[] = {"out",          "train.save_every", "train.keep", "train.kv_mib", "eval.every", "eval.n",       "eval.knobs", "eval.file",
                                      "eval.seed",    "eval.max_tokens",  "log.every",  "log.samples", "resume.lambda"};
     for (size_t i = 0; i < DT_COUNT(no); i++)
         if (!strcmp(no[i], name)) return false;

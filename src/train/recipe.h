@@ -31,6 +31,13 @@ typedef struct dt_stage {
     char *knobs;
 } dt_stage;
 
+/* A low-rank adapter that is trained in place of the weights. */
+typedef struct dt_recipe_lora {
+    int64_t rank; /* 0 = none: all weights are trained */
+    double alpha;
+    char *targets;
+} dt_recipe_lora;
+
 /* What both models of a joint run have. */
 typedef struct dt_recipe_side {
     char *path;
@@ -38,6 +45,8 @@ typedef struct dt_recipe_side {
     int64_t samples, top_k, prompt_max, response_max, minibatch, micro_seqs;
     double temperature, top_p, min_p, lr;
     int group;
+    dt_recipe_lora lora;
+    int weights; /* duet_weights */
 } dt_recipe_side;
 
 typedef struct dt_recipe {
@@ -52,6 +61,8 @@ typedef struct dt_recipe {
     } data;
     struct {
         char *path, *tokenizer;
+        dt_recipe_lora lora;
+        int weights;
         struct {
             int64_t layers, width, heads, kv_heads, head_dim, ffn, ctx, seed;
             bool tied;
@@ -94,7 +105,7 @@ typedef struct dt_recipe {
         double accuracy_floor, accuracy_drop, length_min;
     } guard;
     struct {
-        int64_t steps, batch, batch_tokens, micro_tokens, questions, epochs, alternate, save_every, keep;
+        int64_t steps, batch, batch_tokens, micro_tokens, questions, epochs, alternate, save_every, keep, kv_mib;
         double lr, warmup, lr_end, weight_decay, beta1, beta2, eps, clip;
         int schedule;
         bool recompute;

@@ -12,9 +12,20 @@
 #define CHOICE(name, kinds, field, def, choices, help) {name, kinds, DT_KEY_CHOICE, AT(field), def, 0, 0, choices, help}
 #define BIG 1e15
 
+/* A model's adapters, and how its weights are held: the choices are those of duet_weights. */
+#define LORA(s, kinds, field)                                                                                                          \
+    INT(s ".lora.rank", kinds, field.lora.rank, "0", 0, 4096, "rank of the adapters that are trained; 0 = all weights are"),           \
+        REAL(s ".lora.alpha", kinds, field.lora.alpha, "16", 1e-6, 1e6, "an adapter adds alpha/rank B A"),                             \
+        TEXT(s ".lora.targets", kinds, field.lora.targets, "all-linear", "all-linear, or q_proj,k_proj,...: the matrices that get one")
+
+#define WEIGHTS(s, kinds, field)                                                                                                       \
+    CHOICE(s ".weights", kinds, field.weights, "auto", "auto|f32|file|exact",                                                          \
+           "how they are held; auto: f32, with adapters file (the types of the files)")
+
 /* Keys that M and m share; the defaults differ. */
 #define SIDE(s, samples_def, response_def)                                                                                             \
-    TEXT(#s ".path", RL, s.path, "", "model folder to start from"),                                                                    \
+    TEXT(#s ".path", RL, s.path, "", "model folder (with adapters also a GGUF file) to start from"),                                   \
+        WEIGHTS(#s, RL, s), LORA(#s, RL, s),                                                                                           \
         BOOL(#s ".train", RL, s.train, "true", "update its weights"),                                                                  \
         INT(#s ".samples", RL, s.samples, samples_def, 1, 4096, "samples of a prompt"),                                                \
         REAL(#s ".temperature", RL, s.temperature, "1", 1e-3, 100, "sampling in training"),                                            \
@@ -44,6 +55,8 @@ const dt_recipe_key dt_recipe_keys[] = {
     INT("data.signals_max", SFT, data.signals_max, "512", 0, BIG, "tokens of such a chain at most"),
 
     TEXT("model.path", SFT, model.path, "", "model folder to go on from; empty = a new model"),
+    WEIGHTS("model", SFT, model),
+    LORA("model", SFT, model),
     TEXT("model.tokenizer", SFT, model.tokenizer, "", "new model: family name, folder or tokenizer.json; empty = the task's"),
     INT("model.init.layers", SFT, model.init.layers, "4", 1, 1000, "new model: layers"),
     INT("model.init.width", SFT, model.init.width, "128", 1, 1 << 20, "D"),
@@ -113,6 +126,7 @@ const dt_recipe_key dt_recipe_keys[] = {
     REAL("train.beta2", BOTH, train.beta2, "0.95", 0, 0.9999999, "AdamW"),
     REAL("train.eps", BOTH, train.eps, "1e-8", 0, 1, "AdamW"),
     REAL("train.clip", BOTH, train.clip, "1", 0, BIG, "largest norm of the gradient; 0 = no clipping"),
+    INT("train.kv_mib", BOTH, train.kv_mib, "0", 0, 1 << 24, "MiB for keys and values of each model that samples, at most; 0 = a quarter of RAM"),
     INT("train.save_every", BOTH, train.save_every, "100", 0, BIG, "steps between checkpoints; 0 = only at the end"),
     INT("train.keep", BOTH, train.keep, "2", 1, 100000, "checkpoints kept"),
     CHOICE("resume.lambda", BOTH, resume.keep_lambda, "keep", "drop|keep", "drop: lambda starts over, as in the reference"),

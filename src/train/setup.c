@@ -1,6 +1,7 @@
 /* Opening and making the models of a run. */
 #include "train/setup.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -14,6 +15,38 @@ duet_status dt_side_open(dt_side *s, const char *key, const char *path, duet_err
     if (!st) st = dt_words_open(&s->words, path, err);
     if (!st || !key) return st;
     return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key); /* what is not there was named wrongly */
+}
+
+static duet_status take_adapters(dt_side *s, const char *side, const char *path, const dt_recipe_lora *l, uint64_t seed, bool kl, duet_err *err) {
+    const dt_lora *a = s->model->lora;
+    if (!a) {
+        dt_lora_options opt = {.rank = (int)l->rank, .alpha = l->alpha, .targets = l->targets, .base = path, .seed = seed};
+        char *whole = realpath(path, NULL); /* the adapter's folder names it, wherever that is moved to */
+        if (whole) opt.base = whole;
+        duet_status st = dt_lora_attach(s->model, &opt, err);
+        free(whole);
+        return st ? dt_fail_in(err, st, "%s.lora", side) : DUET_OK;
+    }
+    if (a->rank != l->rank || fabs(a->alpha - l->alpha) > 1e-9 * fabs(a->alpha))
+        return dt_fail(err, DUET_E_USAGE, "%s.lora: %s has adapters of rank %d and alpha %g, the recipe asks for rank %lld and alpha %g", side, path, a->rank,
+                       a->alpha, (long long)l->rank, l->alpha);
+    if (kl)
+        return dt_fail(err, DUET_E_USAGE, "%s.path: %s is an adapter, and KL to where training began needs that as a model: merge it first (duet merge)", side, path);
+    return DUET_OK;
+}
+
+duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, const dt_recipe_lora *l, int weights, uint64_t seed, bool kl,
+                              duet_err *err) {
+    char key[32];
+    *s = (dt_side){0};
+    snprintf(key, sizeof key, "%s.path", side);
+    duet_model_options how = {.weights = weights ? (duet_weights)weights : l->rank ? DUET_WEIGHTS_FILE : DUET_WEIGHTS_F32};
+    duet_status st = duet_model_open(path, &how, &s->model, err);
+    if (!st) st = dt_words_open(&s->words, path, err);
+    if (st) return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key);
+    if (l->rank) return take_adapters(s, side, path, l, seed, kl, err);
+    if (s->model->lora) return dt_fail(err, DUET_E_USAGE, "%s: %s is an adapter: set %s.lora.rank=%d to train it, or merge it first (duet merge)", key, path, side, s->model->lora->rank);
+    return DUET_OK;
 }
 
 static char *new_config(const dt_recipe *r, const dt_words *w) {
@@ -43,8 +76,9 @@ duet_status dt_side_new(dt_side *s, const dt_recipe *r, duet_err *err) {
     return st;
 }
 
-duet_status dt_side_engine(dt_side *s, int n_threads, duet_err *err) {
-    duet_engine_options opt = {.n_threads = n_threads, .max_seqs = ENGINE_SEQS, .kv_type = DUET_KV_F32}; /* the bits of learn.c */
+duet_status dt_side_engine(dt_side *s, int n_threads, const dt_recipe *r, duet_err *err) {
+    duet_engine_options opt = {.n_threads = n_threads, .max_seqs = ENGINE_SEQS, .kv_type = DUET_KV_F32, /* the bits of learn.c */
+                               .kv_bytes = (size_t)r->train.kv_mib << 20};
     return duet_engine_create(s->model, &opt, &s->engine, err);
 }
 
@@ -87,10 +121,32 @@ dt_player dt_side_player(const dt_side *s, int samples, int response_max, double
     return p;
 }
 
-size_t dt_side_train_bytes(const dt_side *s, const dt_recipe *r, bool recompute) {
+dt_side_bytes dt_side_memory(const dt_side *s, const dt_recipe *r, bool recompute) {
     dt_learn_options o = {.max_tokens = (int)r->train.micro_tokens, .recompute = recompute};
+    dt_side_bytes b = {.logits = dt_learn_logit_bytes(&s->model->cfg, &o)};
     duet_model_info info;
-    size_t weights = s->model->n_params * sizeof(float);
-    if (!duet_model_describe(s->model, &info, NULL)) weights = info.weight_bytes;
-    return weights + 3 * s->model->n_params * sizeof(float) + dt_learn_bytes(&s->model->cfg, &o);
+    size_t n = 0;
+    dt_model_trained(s->model, &n);
+    if (!duet_model_describe(s->model, &info, NULL)) b.weights = info.weight_bytes;
+    b.adapters = dt_lora_bytes(s->model->lora);
+    b.weights -= b.adapters;
+    b.optimizer = s->trainee.grad ? 3 * n * sizeof(float) : 0;
+    b.activations = dt_learn_bytes(&s->model->cfg, &o) - b.logits;
+    if (s->engine) {
+        duet_engine_stats e;
+        duet_engine_get_stats(s->engine, &e);
+        b.kv = e.kv_pages * DT_KV_PAGE * duet_model_kv_bytes(s->model, DUET_KV_F32);
+    }
+    return b;
+}
+
+static double mib(size_t n) {
+    return (double)n / 1048576;
+}
+
+size_t dt_side_tell_memory(const char *name, const dt_side_bytes *b, char out[256]) {
+    size_t sum = b->weights + b->adapters + b->optimizer + b->activations + b->logits + b->kv;
+    snprintf(out, 256, "%s: weights %.1f MiB, adapters %.1f, gradient and moments %.1f, activations %.1f, logits %.1f, keys and values up to %.1f; in all %.1f",
+             name, mib(b->weights), mib(b->adapters), mib(b->optimizer), mib(b->activations), mib(b->logits), mib(b->kv), mib(sum));
+    return sum;
 }

@@ -12,17 +12,17 @@ duet_status dt_trainee_init(dt_trainee *t, duet_model *model, dt_pool *pool, int
     dt_learn_options opt = {.max_tokens = micro_tokens, .recompute = recompute};
 
     *t = (dt_trainee){.model = model, .pool = pool, .micro_tokens = micro_tokens, .inv_temp = (float)(1.0 / temperature)};
-    t->optim.n = model->n_params;
-    t->optim.m = dt_alloc_aligned(model->n_params, sizeof(float));
-    t->optim.v = dt_alloc_aligned(model->n_params, sizeof(float));
-    t->grad = dt_alloc_aligned(model->n_params, sizeof(float));
+    t->params = dt_model_trained(model, &t->optim.n);
+    t->optim.m = dt_alloc_aligned(t->optim.n, sizeof(float));
+    t->optim.v = dt_alloc_aligned(t->optim.n, sizeof(float));
+    t->grad = dt_alloc_aligned(t->optim.n, sizeof(float));
     t->ids = dt_calloc(T, sizeof *t->ids);
     t->logp = dt_calloc(T, sizeof *t->logp);
     t->entropy = dt_calloc(T, sizeof *t->entropy);
     t->coef = dt_calloc(T, sizeof *t->coef);
     t->start = dt_calloc(T + 1, sizeof *t->start);
     if (!t->optim.m || !t->optim.v || !t->grad || !t->ids || !t->logp || !t->entropy || !t->coef || !t->start)
-        return dt_fail(err, DUET_E_NOMEM, "training: no memory for gradient and moments of %zu parameters", model->n_params);
+        return dt_fail(err, DUET_E_NOMEM, "training: no memory for gradient and moments of %zu parameters", t->optim.n);
     return dt_learn_create(model, pool, &opt, &t->learn, err);
 }
 
@@ -54,17 +54,19 @@ static duet_status gather(dt_trainee *t, const dt_seq *seqs, size_t n, dt_batch 
     return DUET_OK;
 }
 
-static duet_status walk(dt_trainee *t, const dt_seq *seqs, size_t n, bool learn, dt_coef_fn fn, void *user, duet_err *err) {
+typedef enum walk_kind { SCORE, SCORE_BASE, LEARN } walk_kind;
+
+static duet_status walk(dt_trainee *t, const dt_seq *seqs, size_t n, walk_kind kind, dt_coef_fn fn, void *user, duet_err *err) {
     for (size_t at = 0; at < n;) {
         dt_batch b;
         duet_status st = gather(t, seqs + at, n - at, &b, err);
         if (st) return st;
-        st = (learn ? dt_learn_forward : dt_learn_score)(t->learn, &b, t->inv_temp, t->logp, t->entropy, err);
+        st = (kind == LEARN ? dt_learn_forward : kind == SCORE ? dt_learn_score : dt_learn_score_base)(t->learn, &b, t->inv_temp, t->logp, t->entropy, err);
         if (st) return st;
         memset(t->coef, 0, (size_t)b.start[b.n_seqs] * sizeof *t->coef);
         for (int s = 0; s < b.n_seqs; s++)
             fn(user, at + (size_t)s, &seqs[at + (size_t)s], t->logp + b.start[s], t->entropy + b.start[s], t->coef + b.start[s]);
-        if (learn) st = dt_learn_backward(t->learn, t->coef, t->grad, err);
+        if (kind == LEARN) st = dt_learn_backward(t->learn, t->coef, t->grad, err);
         if (st) return st;
         at += (size_t)b.n_seqs;
     }
@@ -72,15 +74,19 @@ static duet_status walk(dt_trainee *t, const dt_seq *seqs, size_t n, bool learn,
 }
 
 duet_status dt_trainee_accumulate(dt_trainee *t, const dt_seq *seqs, size_t n, dt_coef_fn fn, void *user, duet_err *err) {
-    return walk(t, seqs, n, true, fn, user, err);
+    return walk(t, seqs, n, LEARN, fn, user, err);
 }
 
 duet_status dt_trainee_score(dt_trainee *t, const dt_seq *seqs, size_t n, dt_coef_fn fn, void *user, duet_err *err) {
-    return walk(t, seqs, n, false, fn, user, err);
+    return walk(t, seqs, n, SCORE, fn, user, err);
+}
+
+duet_status dt_trainee_score_base(dt_trainee *t, const dt_seq *seqs, size_t n, dt_coef_fn fn, void *user, duet_err *err) {
+    return walk(t, seqs, n, SCORE_BASE, fn, user, err);
 }
 
 duet_status dt_trainee_update(dt_trainee *t, const dt_adamw *h, double *norm, duet_err *err) {
-    dt_adamw_step(t->pool, h, &t->optim, t->model->params, t->grad, norm, NULL);
+    dt_adamw_step(t->pool, h, &t->optim, t->params, t->grad, norm, NULL);
     memset(t->grad, 0, t->optim.n * sizeof *t->grad);
     return dt_model_publish(t->model, t->pool, err);
 }
@@ -99,7 +105,7 @@ static duet_status state_path(const char *dir, const char *name, char **out, due
 duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const duet_tokenizer *tok, duet_err *err) {
     char *path = NULL, *folder = dt_path_join(dir, name), done[32];
     const char *meta[] = {"updates", done};
-    const dt_st_item items[] = {item("params", t->model->params, t->optim.n), item("m", t->optim.m, t->optim.n), item("v", t->optim.v, t->optim.n)};
+    const dt_st_item items[] = {item("params", t->params, t->optim.n), item("m", t->optim.m, t->optim.n), item("v", t->optim.v, t->optim.n)};
 
     duet_status st = folder ? state_path(dir, name, &path, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
     if (st) goto done;
@@ -137,7 +143,7 @@ duet_status dt_trainee_load(dt_trainee *t, const char *dir, const char *name, du
         goto done;
     }
     t->optim.step = strtoll(done, NULL, 10);
-    st = load_block(f, path, "params", t->model->params, t->optim.n, err);
+    st = load_block(f, path, "params", t->params, t->optim.n, err);
     if (!st) st = load_block(f, path, "m", t->optim.m, t->optim.n, err);
     if (!st) st = load_block(f, path, "v", t->optim.v, t->optim.n, err);
     if (!st) st = dt_model_publish(t->model, t->pool, err);

@@ -18,7 +18,8 @@ typedef struct dt_trainee {
     dt_pool *pool;       /* borrowed */
     dt_learn *learn;
     dt_optim optim;
-    float *grad;         /* [n_params], 0 between updates */
+    float *params;       /* what learns, borrowed: the adapters of the model where it has any, else its weights */
+    float *grad;         /* [optim.n], 0 between updates */
     int micro_tokens;
     float inv_temp;      /* 1 / temperature the log-probs are taken at */
     int32_t *ids;        /* [micro_tokens] */
@@ -36,10 +37,12 @@ typedef void (*dt_coef_fn)(void *user, size_t seq, const dt_seq *s, const float 
 duet_status dt_trainee_accumulate(dt_trainee *t, const dt_seq *seqs, size_t n, dt_coef_fn fn, void *user, duet_err *err);
 /* Log-probs only: fn is called the same way, what it writes to coef is ignored. */
 duet_status dt_trainee_score(dt_trainee *t, const dt_seq *seqs, size_t n, dt_coef_fn fn, void *user, duet_err *err);
+/* The same with the model as it was before it had adapters. */
+duet_status dt_trainee_score_base(dt_trainee *t, const dt_seq *seqs, size_t n, dt_coef_fn fn, void *user, duet_err *err);
 /* One optimizer step with what was accumulated; publishes the weights and clears the gradient. */
 duet_status dt_trainee_update(dt_trainee *t, const dt_adamw *h, double *norm, duet_err *err);
 
-/* Into a checkpoint folder: `name`/ as a Hugging Face folder with the tokenizer, `name`.safetensors with all that an
+/* Into a checkpoint folder: `name`/ as a Hugging Face folder (an adapter: as PEFT's) with the tokenizer, `name`.safetensors with all that an
  * exact continuation needs (f32 weights and moments, updates done). */
 duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const duet_tokenizer *tok, duet_err *err);
 duet_status dt_trainee_load(dt_trainee *t, const char *dir, const char *name, duet_err *err);

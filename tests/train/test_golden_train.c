@@ -365,7 +365,7 @@ static void check_tokens(learner *l, const pieces *p, const dt_ppo *h, const jso
     float *rows[MAX_PIECES];
     for (size_t i = 0; i < p->n; i++)
         rows[i] = calloc((size_t)dt_sample_len(&p->sample[i]), sizeof(float));
-    if (dt_policy_score(&l->t, p->sample, p->n, rows, &err))
+    if (dt_policy_score(&l->t, false, p->sample, p->n, rows, &err))
         fail_msg("%s", err.text);
     for (size_t i = 0; i < p->n; i++) {
         const json_t *want = json_array_get(per_sequence, p->seq[i]);

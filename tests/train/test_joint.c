@@ -174,6 +174,17 @@ static outcome run_with(const char *name, int threads, const char *overrides) {
     return run(name, (how){.threads = threads}, over);
 }
 
+/* Supervised training whose run folder "teach" stays. */
+static void teach_keep(const char *const *over, size_t n) {
+    duet_err err = {{0}};
+    char out[512], recipe[512];
+    path_in(out, sizeof out, "teach", "");
+    path_in(recipe, sizeof recipe, "teach.yaml", "");
+    const duet_train_options opt = {.recipe = recipe, .overrides = over, .n_overrides = n, .out = out, .n_threads = 2};
+    if (duet_train_sft(&opt, &err))
+        fail_msg("%s", err.text);
+}
+
 /* ---- the pair all runs begin with ---- */
 
 static char first_M[65], first_m[65];
@@ -181,14 +192,9 @@ static outcome plain; /* the recipe as it stands */
 
 static void teach_one(const char *name, const char *const *over) {
     char from[512], to[512];
-    duet_err err = {{0}};
-    const char *all[4] = {over[0], over[1], NULL};
-    char out[512], recipe[512];
+    char out[512];
+    teach_keep(over, 2);
     path_in(out, sizeof out, "teach", "");
-    path_in(recipe, sizeof recipe, "teach.yaml", "");
-    const duet_train_options opt = {.recipe = recipe, .overrides = all, .n_overrides = 2, .out = out, .n_threads = 2};
-    if (duet_train_sft(&opt, &err))
-        fail_msg("%s", err.text);
     path_in(from, sizeof from, "teach", "model");
     path_in(to, sizeof to, name, "");
     assert_int_equal(rename(from, to), 0);
@@ -276,6 +282,48 @@ static void resume_before_the_first_checkpoint(void **state) {
     assert_int_equal(o.n, 3);
     clear(&o);
     clear(&fresh);
+}
+
+/* A pair that learns through adapters, with KL to M without its own: rollout and training agree (run() looks), the same bits
+ * whatever the threads, activations and form of the weights, and after Ctrl-C and --resume. */
+static void adapters(void **state) {
+    static const char *const over[] = {"M.lora.rank=4", "m.lora.rank=2", "m.lora.targets=q_proj,down_proj", "kl.in_reward=true", "kl.coef=0.5",
+                                       "train.save_every=1", NULL};
+    static const char all[] = "M.lora.rank=4 m.lora.rank=2 m.lora.targets=q_proj,down_proj kl.in_reward=true kl.coef=0.5";
+    char others[512];
+    duet_model *m = NULL;
+    duet_model_info info;
+    (void)state;
+    outcome want = run("lora", (how){.threads = 1}, over);
+    assert_int_equal(want.n, 3);
+    assert_true(value(&want, 0, "actor/reward_kl_penalty") == 0); /* B is 0 */
+    assert_true(value(&want, 2, "actor/reward_kl_penalty") != 0);
+    snprintf(others, sizeof others, "%s train.recompute=true M.weights=f32", all);
+    outcome o = run_with("lora", 3, others);
+    assert_string_equal(o.M, want.M);
+    assert_string_equal(o.m, want.m);
+    clear(&o);
+    o = run("cut", (how){.threads = 2, .cancel = true}, over);
+    assert_int_equal(o.st, DUET_E_CANCELLED);
+    clear(&o);
+    o = run("cut", (how){.threads = 1, .resume = true}, over);
+    assert_string_equal(o.M, want.M);
+    assert_string_equal(o.m, want.m);
+    clear(&o);
+    clear(&want);
+
+    const char *sft[] = {"train.steps=2", "log.every=1", "model.lora.rank=3", NULL, NULL};
+    char path[600], teach_out[512];
+    duet_err err = {{0}};
+    snprintf(path, sizeof path, "model.path=%s/M", root);
+    sft[3] = path;
+    path_in(teach_out, sizeof teach_out, "teach", "model");
+    teach_keep(sft, 4);
+    if (duet_model_open(teach_out, NULL, &m, &err) || duet_model_describe(m, &info, &err)) fail_msg("%s", err.text);
+    assert_int_equal(info.lora_rank, 3);
+    duet_model_close(m);
+    path_in(teach_out, sizeof teach_out, "teach", "");
+    dt_remove_tree(teach_out, NULL);
 }
 
 /* Whether M and m end with other weights than in the plain run of as many steps: a key does what it says, and to whom.
@@ -644,6 +692,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_run_learns),
         cmocka_unit_test(same_bits),
+        cmocka_unit_test(adapters),
         cmocka_unit_test(every_key_counts),
         cmocka_unit_test(reference_by_its_parts),
         cmocka_unit_test(who_is_trained),
