@@ -111,7 +111,7 @@ typedef struct cli_command {
 
 extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
     cli_template, cli_chat, cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version,
-    cli_help, cli_completion, cli_verify, cli_extract;
+    cli_help, cli_completion, cli_verify, cli_extract, cli_merge;
 
 /* main.c: all commands in the order of the overview; NULL-terminated. */
 extern const cli_command *const cli_commands[];

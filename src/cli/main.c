@@ -21,6 +21,7 @@ const cli_command *const cli_commands[] = {
     &cli_perplexity,
     &cli_inspect,
     &cli_convert,
+    &cli_merge,
     &cli_bench,
     &cli_init,
     &cli_version,
