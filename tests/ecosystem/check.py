@@ -25,6 +25,7 @@ import safetensors.numpy
 import tokenizers
 import torch
 import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 transformers.utils.logging.set_verbosity_error()
@@ -314,6 +315,46 @@ def _(f):
     stored = logprob_difference(folder, model)
     assert stored < 0.5
     return f"transformers in bfloat16 is {stored:.0e} away from duet, which computes in float32 always"
+
+
+# ---- adapters: PEFT and duet, both ways ----
+
+def logprobs_between(adapter, base, model):
+    """The largest difference between duet's log-probs through an adapter's folder and a PEFT model's."""
+    ids = random_ids(config_of(base)["vocab_size"], 8, 96, seed=11)
+    mine = duet("logprobs", "-m", adapter, lines=[{"ids": x} for x in ids])
+    worst = max(float(np.abs(np.array(line["logprobs"]) - hf_logprobs(model, x)).max()) for x, line in zip(ids, mine, strict=True))
+    assert worst <= TOLERANCE, f"log-probs differ by {worst:.2e}"
+    return worst
+
+
+@check("peft opens an adapter of duet, merged alike")
+def _(f):
+    base, out = f.sft() + "/model", f.path("lora")
+    recipe = f.path("lora.yaml")
+    with open(recipe, "w") as fh:
+        fh.write(f"data: {{task: remainder}}\nmodel: {{path: {base}, lora: {{rank: 4, alpha: 8}}}}\n"
+                 "train: {steps: 20, batch: 8, micro_tokens: 2048, lr: 0.01, save_every: 0}\neval: {n: 0}\n")
+    duet("sft", recipe, "--out", out, "-q")
+    model = PeftModel.from_pretrained(load(base), out + "/model").eval()
+    worst = logprobs_between(out + "/model", base, model)
+    plain = hf_logprobs(load(base), list(range(20)))
+    assert np.abs(plain - hf_logprobs(model, list(range(20)))).max() > 1e-3, "the adapter changes nothing"
+    duet("merge", out + "/model", f.path("lora-merged"))
+    merged = logprob_difference(f.path("lora-merged"), model.merge_and_unload())
+    assert merged <= TOLERANCE, f"merged: log-probs differ by {merged:.2e}"
+    return f"log-probs within {worst:.0e}, merged within {merged:.0e}"
+
+
+@check("duet opens an adapter of peft")
+def _(f):
+    base, worst = f.bpe("--untied", "--kv-heads", 2, name="f32-untied"), 0.0
+    for i, (targets, rank, alpha) in enumerate([("all-linear", 8, 16), (["q_proj", "down_proj"], 3, 5)]):
+        torch.manual_seed(i)
+        model = get_peft_model(load(base), LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights=False, task_type="CAUSAL_LM")).eval()
+        model.save_pretrained(f.path(f"peft-{i}"))
+        worst = max(worst, logprobs_between(f.path(f"peft-{i}"), base, model))
+    return f"log-probs within {worst:.0e}"
 
 
 # ---- models: transformers writes, duet reads ----
