@@ -116,7 +116,7 @@ typedef struct dt_lora_options {
 /* Gives m adapters, before anything that works on it is made. Nothing else of it is trained from now on, and with B = 0
  * no result changes. DUET_E_USAGE: rank or targets. */
 duet_status dt_lora_attach(duet_model *m, const dt_lora_options *opt, duet_err *err);
-/* Whether `name` ("q_proj") is among targets; DUET_E_USAGE names what in targets is no target. */
+/* DUET_E_USAGE names what in the list is no target, or says that it is empty. */
 duet_status dt_lora_targets_check(const char *targets, duet_err *err);
 
 /* ---- inference (infer.c) ---- */
