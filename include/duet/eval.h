@@ -29,6 +29,7 @@ typedef struct duet_eval_job {
     const duet_example *examples; /* borrowed */
     size_t n;
     int k;                        /* samples a question; 0 = 1 */
+    bool bare;                    /* ask questions without the instruction of their set */
     duet_sampling M, m;
     int signal_budget, answer_budget;
     duet_grader grader;

@@ -18,6 +18,9 @@ typedef struct duet_example {
     char *verbose, *compact; /* chains, longest and shortest form; NULL for sets without */
     char *chain;             /* one draw from the training mixture; NULL for sets without */
     bool early;              /* chain stops one step before the answer (hand-over h = 1) */
+    char *prompt;            /* the question with the instruction of its set; NULL = there is none */
+    const char *instruction; /* that instruction, static; NULL = none */
+    bool hidden;             /* its owner asks that the question is published nowhere */
 } duet_example;
 void duet_example_clear(duet_example *e);
 
@@ -52,9 +55,32 @@ typedef struct duet_task_vocab {
 } duet_task_vocab;
 duet_status duet_task_vocab_get(const char *family, duet_task_vocab *out, duet_err *err);
 
-/* JSONL sets: fields id, question, answer (others ignored). */
+/* Sets: JSON lines, or CSV with a header where the name ends in ".csv". Fields are found by their usual names:
+ *
+ *   ours        question, answer (a string or a number), id; kind "math" or "mcq", choices (options A, B, ...)
+ *   GSM8K       answer: a text whose last "####" has the number behind it
+ *   MATH        problem, and answer or else the last box of solution
+ *   DeepMath    question, final_answer
+ *   verl        prompt: one user turn, with whatever instruction it holds; reward_model.ground_truth
+ *   GPQA        Question, Correct Answer, Incorrect Answer 1 to 3; options in an order that (choice_seed, row) decides
+ *
+ * Maths gets the instruction to end in a box, questions with options that to end in "Answer: X"; rows of plain question and
+ * answer get none, nor do mapped ones without a kind, nor verl's. A question is the text with its options, if it has any. */
 typedef struct duet_dataset duet_dataset;
-duet_status duet_dataset_open(const char *path, duet_dataset **out, duet_err *err);
+typedef struct duet_dataset_options {
+    const char *map;      /* "question=FIELD,answer=FIELD,id=FIELD,choices=FIELD", any of them; a FIELD may be a path with dots */
+    uint64_t choice_seed; /* orders options that have none of their own */
+} duet_dataset_options;
+/* A row that is no question (not JSON, not UTF-8, a field is missing or empty, asked before) is left out and named; of rows
+ * with one id the later ones get the id "line-N". Errors: DUET_E_FORMAT (no row is a question: what is wrong with the first),
+ * DUET_E_USAGE (map), DUET_E_IO, DUET_E_NOMEM. `opt` may be NULL. */
+duet_status duet_dataset_open(const char *path, const duet_dataset_options *opt, duet_dataset **out, duet_err *err);
+typedef struct duet_dataset_fault {
+    size_t line;
+    char *text; /* file, line and reason; nothing of the question */
+} duet_dataset_fault;
+/* What was wrong, the first *n of *all (may be NULL) faults; borrowed. */
+const duet_dataset_fault *duet_dataset_faults(const duet_dataset *d, size_t *n, size_t *all);
 void duet_dataset_close(duet_dataset *d);
 size_t duet_dataset_size(const duet_dataset *d);
 const duet_example *duet_dataset_get(const duet_dataset *d, size_t i); /* borrowed */

@@ -27,6 +27,12 @@ typedef struct cli_sampling {
     int top_k;
 } cli_sampling;
 
+enum { CLI_MAX_LIST = 32 };
+typedef struct cli_list { /* an option that may be repeated */
+    const char *v[CLI_MAX_LIST];
+    int n;
+} cli_list;
+
 typedef struct cli_args {
     const char *config, *out;
     bool help, json, quiet;
@@ -47,7 +53,9 @@ typedef struct cli_args {
     const char *system, *history;
     bool no_signal;
     /* tasks and evaluation */
-    const char *task, *data, *modes, *plot, *grader, *split;
+    cli_list data;
+    const char *task, *map, *modes, *plot, *grader, *split;
+    uint64_t choice_seed;
     int n, k, first;
     double min_accuracy;
     bool chain;
@@ -80,7 +88,7 @@ typedef struct cli_args {
     int n_rest;
 } cli_args;
 
-typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INT, CLI_REAL, CLI_SEED } cli_kind;
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_LIST, CLI_INT, CLI_REAL, CLI_SEED } cli_kind;
 
 typedef struct cli_opt {
     char letter;      /* 0 = none */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_JOBS = 8, MAX_MODELS = 4 };
+enum { MAX_PLANS = 8, MAX_MODELS = 4 };
 
 /* A model is opened once, however many roles name its folder. */
 typedef struct models {
@@ -21,21 +21,27 @@ typedef struct plan {
     bool before, shuffled, masked;
 } plan;
 
+/* One set of questions: a file, or what a family makes. */
+typedef struct questions {
+    duet_dataset *file;
+    duet_example *made; /* owned */
+    const duet_example *v;
+    size_t n;
+    const char *name; /* for the table */
+} questions;
+
 typedef struct eval {
     cli_args *a;
     models models;
     duet_backend *M, *m, *before_M, *before_m;
     duet_pair *after, *before; /* before: NULL without --before-M and --before-m */
-    duet_dataset *set;
-    duet_example *made; /* generated questions, owned */
-    size_t n_made;
-    const duet_example *examples;
-    size_t n;
-    const char *data; /* name for the table */
+    questions set[CLI_MAX_LIST];
+    size_t n_sets;
     duet_grader grader;
-    plan plan[MAX_JOBS];
-    size_t n_plan, at;
-    duet_eval_row row[MAX_JOBS];
+    plan plan[MAX_PLANS];
+    size_t n_plan;
+    duet_eval_row row[CLI_MAX_LIST * MAX_PLANS]; /* all plans of the first set, then of the next */
+    size_t n_rows, at;
     FILE *samples;
     int samples_errno; /* of its first failed write */
     char *samples_path; /* of the file being written; it takes its name when all rows are done */
@@ -105,7 +111,7 @@ static int check_usage(eval *e) {
     make_plan(e);
     if (!e->n_plan)
         return cli_fail(EXIT_USAGE, "eval: --modes names nothing to do");
-    if (!a->task == !a->data)
+    if (!a->task == !a->data.n)
         return cli_fail(EXIT_USAGE, "eval: give either --task FAMILY or --data FILE");
     if (needs(e, true) && !a->M)
         return cli_fail(EXIT_USAGE, "eval: -M is missing: the folder of the capable model");
@@ -120,29 +126,50 @@ static int check_usage(eval *e) {
 
 /* ---- questions ---- */
 
-static duet_status open_questions(eval *e, duet_err *err) {
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* What was left out, for a person; the report has it all. */
+static void say_faults(const eval *e, const questions *q) {
+    enum { SHOWN = 3 };
+    size_t n = 0, all = 0;
+    const duet_dataset_fault *f = duet_dataset_faults(q->file, &n, &all);
+    if (e->a->quiet)
+        return;
+    for (size_t i = 0; i < n && i < SHOWN; i++)
+        cli_fail(0, "warning: %s", f[i].text);
+    if (all > SHOWN)
+        cli_fail(0, "warning: %s: %zu more lines like these", q->name, all - SHOWN);
+}
+
+static duet_status open_file(eval *e, const char *path, questions *q, duet_err *err) {
     const cli_args *a = e->a;
-    duet_status st = DUET_OK;
-    e->data = a->data ? a->data : a->task;
-    if (a->data) {
-        st = duet_dataset_open(a->data, &e->set, err);
-        if (st)
-            return st;
-        size_t all = duet_dataset_size(e->set);
-        e->n = cli_given(a, &a->n) && (size_t)a->n < all ? (size_t)a->n : all;
-        if (!e->n)
-            return dt_fail(err, DUET_E_FORMAT, "%s: no questions", a->data);
-        e->examples = duet_dataset_get(e->set, 0);
-        const char *slash = strrchr(a->data, '/');
-        e->data = slash ? slash + 1 : a->data;
-        return DUET_OK;
-    }
-    duet_task *t = NULL;
-    st = cli_task_open(a->task, NULL, 0, &t, err);
+    const duet_dataset_options o = {.map = a->map, .choice_seed = a->choice_seed};
+    duet_status st = duet_dataset_open(path, &o, &q->file, err);
     if (st)
         return st;
-    e->made = dt_calloc((size_t)a->n, sizeof *e->made);
-    if (!e->made)
+    size_t all = duet_dataset_size(q->file);
+    q->n = cli_given(a, &a->n) && (size_t)a->n < all ? (size_t)a->n : all;
+    q->v = duet_dataset_get(q->file, 0);
+    q->name = base_name(path);
+    for (int i = 0; i < a->data.n; i++) /* two files of one name: their paths tell them apart */
+        if (a->data.v[i] != path && !strcmp(base_name(a->data.v[i]), q->name))
+            q->name = path;
+    say_faults(e, q);
+    return DUET_OK;
+}
+
+static duet_status make_questions(const eval *e, questions *q, duet_err *err) {
+    const cli_args *a = e->a;
+    duet_task *t = NULL;
+    q->name = a->task;
+    duet_status st = cli_task_open(a->task, NULL, 0, &t, err);
+    if (st)
+        return st;
+    q->v = q->made = dt_calloc((size_t)a->n, sizeof *q->made);
+    if (!q->made)
         st = dt_fail(err, DUET_E_NOMEM, "no memory for %d questions", a->n);
     duet_split split = !strcmp(a->split, "train") ? DUET_SPLIT_TRAIN : DUET_SPLIT_TEST;
     for (int i = 0; !st && i < a->n; i++) {
@@ -150,14 +177,34 @@ static duet_status open_questions(eval *e, duet_err *err) {
             st = dt_fail(err, DUET_E_CANCELLED, "interrupted");
             break;
         }
-        st = duet_task_example(t, split, a->seed, (uint64_t)i, &e->made[i], err);
+        st = duet_task_example(t, split, a->seed, (uint64_t)i, &q->made[i], err);
         if (!st)
-            e->n_made++;
+            q->n++;
     }
     duet_task_close(t);
-    e->examples = e->made;
-    e->n = e->n_made;
     return st;
+}
+
+static duet_status open_questions(eval *e, duet_err *err) {
+    const cli_args *a = e->a;
+    if (a->task)
+        return make_questions(e, &e->set[e->n_sets++], err);
+    for (int i = 0; i < a->data.n; i++) {
+        for (int k = 0; k < i; k++)
+            if (!strcmp(a->data.v[i], a->data.v[k]))
+                return dt_fail(err, DUET_E_USAGE, "eval: --data %s is given twice", a->data.v[i]);
+        duet_status st = open_file(e, a->data.v[i], &e->set[e->n_sets++], err);
+        if (st)
+            return st;
+    }
+    return DUET_OK;
+}
+
+static void close_questions(questions *q) {
+    for (size_t i = 0; q->made && i < q->n; i++)
+        duet_example_clear(&q->made[i]);
+    free(q->made);
+    duet_dataset_close(q->file);
 }
 
 /* ---- models ---- */
@@ -210,21 +257,21 @@ static void on_progress(void *user, size_t done, size_t total, double accuracy) 
     eval *e = user;
     char left[16], line[160];
     double now = dt_now();
-    const plan *p = &e->plan[e->at];
+    const plan *p = &e->plan[e->at % e->n_plan];
     if (e->a->quiet || (done < total && now - e->last < 0.2))
         return;
     e->last = now;
     dt_time_left(done ? (now - e->began) / (double)done * (double)(total - done) : 0, left);
-    snprintf(line, sizeof line, "row %zu of %zu, %s%s%s: %zu of %zu, accuracy %.1f %%, %s left", e->at + 1, e->n_plan,
+    snprintf(line, sizeof line, "row %zu of %zu, %s%s%s: %zu of %zu, accuracy %.1f %%, %s left", e->at + 1, e->n_rows,
              duet_mode_name(p->mode), *p->variant ? " " : "", p->variant, done, total, 100 * accuracy, left);
     cli_live(line);
 }
 
 static void on_sample(void *user, const duet_example *x, const duet_pair_request *r, int score) {
     eval *e = user;
-    const plan *p = &e->plan[e->at];
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:i,s:s,s:I,s:I}", "mode", duet_mode_name(p->mode), "variant",
-                          p->variant, "id", x->id ? x->id : "", "question", x->question, "truth", x->answer, "signal",
+    const plan *p = &e->plan[e->at % e->n_plan];
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s?,s:s,s:o,s:o,s:i,s:s,s:I,s:I}", "mode", duet_mode_name(p->mode), "variant",
+                          p->variant, "id", x->id ? x->id : "", "question", x->hidden ? NULL : x->question, "truth", x->answer, "signal",
                           json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
                           json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "score", score,
                           "handoff", duet_handoff_name(r->handoff), "M_tokens", (json_int_t)r->ledger.M.output_tokens,
@@ -238,16 +285,18 @@ static void on_sample(void *user, const duet_example *x, const duet_pair_request
 
 static duet_status run_rows(eval *e, duet_err *err) {
     const cli_args *a = e->a;
-    for (e->at = 0; e->at < e->n_plan; e->at++) {
-        const plan *p = &e->plan[e->at];
+    for (e->at = 0; e->at < e->n_rows; e->at++) {
+        const plan *p = &e->plan[e->at % e->n_plan];
+        const questions *q = &e->set[e->at / e->n_plan];
         bool before = p->before && e->before;
         duet_eval_job job = {.pair = before ? e->before : e->after,
                              .mode = p->mode,
-                             .data = e->data,
+                             .data = q->name,
                              .variant = p->variant,
-                             .examples = e->examples,
-                             .n = e->n,
+                             .examples = q->v,
+                             .n = q->n,
                              .k = a->k,
+                             .bare = a->instruction != NULL,
                              .M = cli_sampling_for(a, before ? e->before_M : e->M, &a->on_M),
                              .m = cli_sampling_for(a, before ? e->before_m : e->m, &a->on_m),
                              .signal_budget = a->signal_budget,
@@ -266,7 +315,7 @@ static duet_status run_rows(eval *e, duet_err *err) {
             return st;
     }
     cli_live(NULL);
-    duet_eval_finish(e->row, e->n_plan);
+    duet_eval_finish(e->row, e->n_rows);
     return DUET_OK;
 }
 
@@ -280,12 +329,29 @@ static json_t *sampling_json(duet_sampling s) {
     return json_pack("{s:f,s:i,s:f,s:f}", "temp", s.temperature, "top_k", s.top_k, "top_p", s.top_p, "min_p", s.min_p);
 }
 
+/* The one file, or a list of all. */
+static json_t *data_json(const cli_list *l) {
+    if (l->n < 2)
+        return text_or_null(l->n ? l->v[0] : NULL);
+    json_t *list = json_array();
+    for (int i = 0; i < l->n; i++)
+        json_array_append_new(list, json_string(l->v[i]));
+    return list;
+}
+
+static size_t count_questions(const eval *e) {
+    size_t n = 0;
+    for (size_t i = 0; i < e->n_sets; i++)
+        n += e->set[i].n;
+    return n;
+}
+
 static char *settings_text(const eval *e) {
     const cli_args *a = e->a;
     json_t *j = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:I,s:i,s:I,s:i,s:i,s:s,s:o,s:o}", "M", text_or_null(a->M), "m",
                           text_or_null(a->m), "before_M", text_or_null(a->before_M), "before_m",
-                          text_or_null(a->before_m), "task", text_or_null(a->task), "data", text_or_null(a->data),
-                          "split", a->split, "questions", (json_int_t)e->n, "samples_per_question", a->k, "seed",
+                          text_or_null(a->before_m), "task", text_or_null(a->task), "data", data_json(&a->data),
+                          "split", a->split, "questions", (json_int_t)count_questions(e), "samples_per_question", a->k, "seed",
                           (json_int_t)a->seed, "signal_budget", a->signal_budget, "answer_budget", a->answer_budget,
                           "grader", a->grader, "sampling_M", sampling_json(cli_sampling_for(a, e->M, &a->on_M)),
                           "sampling_m", sampling_json(cli_sampling_for(a, e->m, &a->on_m)));
@@ -305,17 +371,52 @@ static void add_data_print(json_t *to, const eval *e) {
     char hex[65];
     dt_sha256 s;
     dt_sha256_init(&s);
-    for (size_t i = 0; i < e->n; i++) {
-        dt_sha256_add(&s, e->examples[i].question, strlen(e->examples[i].question) + 1);
-        dt_sha256_add(&s, e->examples[i].answer, strlen(e->examples[i].answer) + 1);
-    }
+    for (size_t k = 0; k < e->n_sets; k++)
+        for (size_t i = 0; i < e->set[k].n; i++) {
+            const duet_example *x = &e->set[k].v[i];
+            dt_sha256_add(&s, x->question, strlen(x->question) + 1);
+            dt_sha256_add(&s, x->answer, strlen(x->answer) + 1);
+        }
     dt_sha256_hex(&s, hex);
     json_object_set_new(to, "questions", json_string(hex));
 }
 
+/* The instructions that were added to a set's questions, each once. */
+static json_t *instructions_json(const eval *e, const questions *q) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < q->n; i++) {
+        const char *text = e->a->instruction ? e->a->instruction : q->v[i].instruction;
+        bool have = !text;
+        for (size_t k = 0; !have && k < json_array_size(list); k++)
+            have = !strcmp(json_string_value(json_array_get(list, k)), text);
+        if (!have)
+            json_array_append_new(list, json_string(text));
+    }
+    return list;
+}
+
+/* Per set: questions, what they were told, what was wrong with the file. */
+static json_t *sets_json(const eval *e) {
+    json_t *all = json_array();
+    for (size_t i = 0; i < e->n_sets; i++) {
+        const questions *q = &e->set[i];
+        size_t n = 0, n_all = 0;
+        const duet_dataset_fault *f = q->file ? duet_dataset_faults(q->file, &n, &n_all) : NULL;
+        json_t *faults = json_array();
+        for (size_t k = 0; k < n; k++) {
+            json_t *text = json_string(f[k].text);
+            json_array_append_new(faults, text ? text : json_sprintf("line %zu", f[k].line)); /* a path that is not UTF-8 */
+        }
+        json_array_append_new(all, json_pack("{s:s,s:I,s:o,s:I,s:o}", "data", q->name, "questions", (json_int_t)q->n,
+                                             "instructions", instructions_json(e, q), "n_faults", (json_int_t)n_all,
+                                             "faults", faults));
+    }
+    return all;
+}
+
 /* The library's report, with fingerprints of the models and of the questions added. */
 static json_t *report(const eval *e) {
-    char *settings = settings_text(e), *text = duet_eval_json(e->row, e->n_plan, settings);
+    char *settings = settings_text(e), *text = duet_eval_json(e->row, e->n_rows, settings);
     json_t *j = text ? json_loads(text, 0, NULL) : NULL, *print = json_object_get(j, "fingerprint");
     if (print) {
         add_model_print(print, "M", e->M);
@@ -325,6 +426,8 @@ static json_t *report(const eval *e) {
         if (e->before)
             add_model_print(print, "before_m", e->before_m);
         add_data_print(print, e);
+        if (e->a->data.n)
+            json_object_set_new(j, "sets", sets_json(e));
     }
     free(settings);
     free(text);
@@ -356,7 +459,7 @@ static duet_status draw(const eval *e, duet_err *err) {
     char *own = NULL;
     if (!path && e->a->out)
         path = own = dt_path_join(e->a->out, "plot.svg");
-    duet_status st = path ? duet_eval_plot(e->row, e->n_plan, e->data, path, err) : DUET_OK;
+    duet_status st = path ? duet_eval_plot(e->row, e->n_rows, e->set[0].name, path, err) : DUET_OK;
     if (st == DUET_E_UNSUPPORTED && !e->a->plot) { /* nobody asked for it by name */
         cli_fail(0, "warning: no plot: %s", err->text);
         st = DUET_OK;
@@ -365,19 +468,23 @@ static duet_status draw(const eval *e, duet_err *err) {
     return st;
 }
 
-/* The pair's row: the last one in mode duet that is no control; else the last row. */
+/* The pair's row: the last one in mode duet that is no control; else the last row. Of several sets, the lowest. */
 static const duet_eval_row *judged(const eval *e) {
     const duet_eval_row *r = &e->row[e->n_plan - 1];
     for (size_t i = 0; i < e->n_plan; i++)
         if (e->plan[i].mode == DUET_MODE_DUET && !e->plan[i].shuffled && !e->plan[i].masked)
             r = &e->row[i];
-    return r;
+    const duet_eval_row *worst = r; /* of the same row of all sets */
+    for (; r < e->row + e->n_rows; r += e->n_plan)
+        if (r->accuracy < worst->accuracy)
+            worst = r;
+    return worst;
 }
 
 /* Ctrl-C: the rows that are done are results, so they are printed; files of an earlier evaluation stay as they are. */
 static int give_up(eval *e) {
-    e->n_plan = e->at;
-    duet_eval_finish(e->row, e->n_plan);
+    e->n_rows = e->at;
+    duet_eval_finish(e->row, e->n_rows);
     char *table = e->at && !e->a->json ? duet_eval_table(e->row, e->at) : NULL;
     json_t *j = e->at && e->a->json ? report(e) : NULL;
     if (table)
@@ -394,7 +501,7 @@ static int give_up(eval *e) {
 static int finish(eval *e) {
     duet_err err = {{0}};
     int code = EXIT_DONE;
-    char *table = duet_eval_table(e->row, e->n_plan);
+    char *table = duet_eval_table(e->row, e->n_rows);
     json_t *j = report(e);
     if (!table || !j) {
         code = cli_fail(EXIT_FAILED, "no memory for the report");
@@ -463,9 +570,10 @@ static int run(const cli_command *self, cli_args *a) {
         return code;
     duet_status st = open_questions(&e, &err);
     if (st) {
-        code = a->task ? cli_fail_option(st, &err) : cli_fail_input(st, &err);
+        code = a->task || st == DUET_E_USAGE ? cli_fail_option(st, &err) : cli_fail_input(st, &err);
         goto done;
     }
+    e.n_rows = e.n_sets * e.n_plan;
     st = open_pairs(&e, &err);
     if (st) {
         code = cli_fail_input(st, &err);
@@ -490,10 +598,8 @@ done:
     duet_pair_destroy(e.before);
     for (size_t i = 0; i < e.models.n; i++)
         duet_backend_close(e.models.b[i]);
-    for (size_t i = 0; i < e.n_made; i++)
-        duet_example_clear(&e.made[i]);
-    free(e.made);
-    duet_dataset_close(e.set);
+    for (size_t i = 0; i < e.n_sets; i++)
+        close_questions(&e.set[i]);
     return code;
 }
 
@@ -506,7 +612,11 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                                                                                        },
     {0,   "task",         CLI_TEXT, CLI_AT(task),         "FAMILY[,KNOB=VALUE...]",
       "generated questions; `duet tasks` lists families and knobs",                                                                                  NULL,                0, 0,       NULL                        },
-    {0,   "data",         CLI_TEXT, CLI_AT(data),         "FILE",                   "questions from JSON lines {\"question\",\"answer\"}",          NULL,                0, 0,
+    {0,   "data",         CLI_LIST, CLI_AT(data),         "FILE",
+      "questions from JSON lines {\"question\",\"answer\"}, or a public set as it is (GSM8K, MATH, verl rows, GPQA's CSV); may be repeated",       NULL,                0, 0,       NULL                        },
+    {0,   "map",          CLI_TEXT, CLI_AT(map),          "question=F,answer=G",
+      "fields of --data that have other names; also id and choices; a name may be a path with dots",                                                 NULL,                0, 0,       NULL                        },
+    {0,   "choice-seed",  CLI_SEED, CLI_AT(choice_seed),  "N",                      "order of GPQA's options: a function of this and the row",      "0",                 0, 0,
       NULL                                                                                                                                                                                                        },
     {'n', "n",            CLI_INT,  CLI_AT(n),            "N",                      "questions; of a FILE all, unless given",                       "200",               1, 1 << 24, NULL                        },
     {'k', "samples",      CLI_INT,  CLI_AT(k),            "N",                      "samples a question",                                           "1",                 1, 4096,    NULL                        },
@@ -544,6 +654,10 @@ const cli_command cli_eval = {
             "the share of M's tokens saved. In the control `shuffled` m reads the signal of another question: what it "
             "still answers right, it did not "
             "learn from M.\n\n"
+            "Rows of a file that are no questions (broken, a field missing or empty, asked before) are left out and named, in --json "
+            "under `sets`. Mathematics is asked for a box and options for `Answer: X`, as `sets` shows; --instruction replaces "
+            "that (\"\" for nothing). Plain rows without `kind`, and mapped ones, are asked as they stand. GPQA's "
+            "questions are written nowhere.\n\n"
             "Ctrl-C prints the rows that are done and leaves the samples so far in DIR/samples.jsonl.part.",
     .examples = "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"
                 "duet eval -M models/swap-M -m models/swap-m --before-M models/swap-M-before --before-m models/swap-m-before "

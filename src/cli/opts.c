@@ -10,7 +10,7 @@
 
 /* Which rows of the last parsed table were set by file, environment or flag. */
 static const cli_command *parsed;
-static bool given[CLI_MAX_OPTS];
+static bool given[CLI_MAX_OPTS], worded[CLI_MAX_OPTS]; /* worded: by a flag */
 
 bool cli_read_int(const char *s, long long lo, long long hi, long long *out) {
     char *end = NULL;
@@ -68,6 +68,15 @@ static int set_value(const cli_opt *o, const char *from, const char *s, cli_args
         }
         *(const char **)field = s;
         return 0;
+    case CLI_LIST: {
+        cli_list *list = (cli_list *)field;
+        if (list->n == CLI_MAX_LIST) {
+            dt_fail(err, DUET_E_USAGE, "%s: given more than %d times", from, CLI_MAX_LIST);
+            return EXIT_USAGE;
+        }
+        list->v[list->n++] = s;
+        return 0;
+    }
     case CLI_INT:
         if (!cli_read_int(s, (long long)o->lo, (long long)o->hi, &i)) {
             dt_fail(err, DUET_E_USAGE, "%s: %s is not a whole number in %.0f..%.0f", from, *s ? s : "(empty)", o->lo,
@@ -259,6 +268,8 @@ static int from_environment(const cli_command *c, cli_args *a, duet_err *err) {
         if (!value || !*value)
             continue;
         given[i] = true;
+        if (o->kind == CLI_LIST)
+            ((cli_list *)(void *)((char *)a + o->at))->n = 0;
         int code = set_value(o, name, value, a, err);
         if (code)
             return code;
@@ -310,7 +321,9 @@ static int one_option(const cli_command *c, char **argv, int left, int *used, cl
         value = argv[1];
         *used = 2;
     }
-    given[o - c->opts] = true;
+    if (o->kind == CLI_LIST && !worded[o - c->opts]) /* flags win over file and environment, whole list over whole list */
+        ((cli_list *)(void *)((char *)a + o->at))->n = 0;
+    given[o - c->opts] = worded[o - c->opts] = true;
     int code = set_value(o, from, value, a, err);
     if (code)
         dt_fail_in(err, DUET_E_USAGE, "%s", c->name);
@@ -355,6 +368,7 @@ int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, duet_err
     }
     parsed = c;
     memset(given, 0, sizeof given);
+    memset(worded, 0, sizeof worded);
     *a = (cli_args){.rest = rest};
     first.rest = rest;
     /* A first reading finds --config and --help; its values are thrown away. */
@@ -369,6 +383,7 @@ int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, duet_err
     if (c->config_is_recipe)
         path = NULL;
     memset(given, 0, sizeof given);
+    memset(worded, 0, sizeof worded);
     code = from_defaults(c, a, err);
     if (!code && path && *path)
         code = from_file(c, path, a, err);

@@ -24,7 +24,8 @@ static bool duet_mode_with_control(const duet_eval_job *j) {
 
 static void set_request(const duet_eval_job *j, size_t sample, duet_pair_request *r) {
     const duet_example *e = &j->examples[sample / (size_t)(j->k ? j->k : 1)];
-    *r = (duet_pair_request){.question = e->question, .n_question = strlen(e->question), .mode = j->mode, .signal_budget = j->signal_budget,
+    const char *text = e->prompt && !j->bare ? e->prompt : e->question;
+    *r = (duet_pair_request){.question = text, .n_question = strlen(text), .mode = j->mode, .signal_budget = j->signal_budget,
                              .answer_budget = j->answer_budget, .M = j->M, .m = j->m, .key = sample};
 }
 

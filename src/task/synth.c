@@ -173,5 +173,6 @@ void duet_example_clear(duet_example *e) {
     free(e->verbose);
     free(e->compact);
     free(e->chain);
+    free(e->prompt);
     *e = (duet_example){0};
 }

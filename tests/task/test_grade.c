@@ -90,33 +90,7 @@ static void hendrycks_cases(void **state) {
     assert_int_equal(wrong, 0);
 }
 
-static void data_sets(void **state) {
-    (void)state;
-    char path[] = "/tmp/duet-set-XXXXXX";
-    duet_err err = {{0}};
-    duet_dataset *d = NULL;
-    int fd = mkstemp(path);
-    FILE *f = fdopen(fd, "w");
-    fputs("{\"id\":\"a\",\"question\":\"q?\",\"answer\":\"1\"}\n\n{\"question\":\"r?\",\"answer\":2}\n", f);
-    fclose(f);
-    assert_int_equal(duet_dataset_open(path, &d, &err), DUET_OK);
-    assert_int_equal(duet_dataset_size(d), 2);
-    assert_string_equal(duet_dataset_get(d, 1)->answer, "2");
-    assert_string_equal(duet_dataset_get(d, 1)->id, "line-3");
-    assert_null(duet_dataset_get(d, 2));
-    duet_dataset_close(d);
-    f = fopen(path, "w");
-    fputs("{\"question\":\"q?\",\"answer\":\"1\"}\n{\"question\":\"r?\"}\n", f);
-    fclose(f);
-    assert_int_equal(duet_dataset_open(path, &d, &err), DUET_E_FORMAT);
-    assert_non_null(strstr(err.text, "line 2"));
-    f = fopen(path, "w");
-    fclose(f);
-    assert_int_equal(duet_dataset_open(path, &d, &err), DUET_E_FORMAT);
-    remove(path);
-}
-
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(table), cmocka_unit_test(hendrycks_cases), cmocka_unit_test(data_sets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(table), cmocka_unit_test(hendrycks_cases)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
