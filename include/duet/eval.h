@@ -57,6 +57,31 @@ char *duet_eval_json(const duet_eval_row *rows, size_t n, const char *settings_j
 /* Accuracy against M tokens with intervals, SVG, through gnuplot. DUET_E_UNSUPPORTED if gnuplot is not installed. */
 duet_status duet_eval_plot(const duet_eval_row *rows, size_t n, const char *title, const char *svg_path, duet_err *err);
 
+
+/* ---- a folder with every sample, and what they say ----
+ *
+ * samples.jsonl  one line a sample: data, mode, variant, id, repeat, key (of its random numbers), seed, question (null where
+ *                its owner wants it published nowhere), truth, style, signal, answer, extraction and verdict (strict and
+ *                lenient each), score (of the grader), handoff, truncated, tokens of both models
+ * results.json   what its maker puts at its head, and per row avg@k, pass@k, maj@k, strict and lenient accuracy, rates, tokens,
+ *                saved share, each with a 95 % interval over questions; paired differences between modes
+ *
+ * Strict: the answer in the form that was asked for (style boxed or answer_letter), compared with duet_verify(). Lenient: the
+ * same, looked for anywhere. Style plain (no form was asked for): strict is the grader `plain`, lenient `exact`. */
+
+/* The line of a sample, without its newline; owned (free). NULL = no memory. */
+char *duet_eval_sample_line(const duet_eval_job *j, const char *instruction, const duet_example *e, const duet_pair_request *r, size_t sample, int score);
+/* Writes dir/results.json from dir/samples.jsonl. head_json: an object whose members come first; NULL = those of the
+ * results.json that is there. Errors: DUET_E_FORMAT (line and reason), DUET_E_IO, DUET_E_NOMEM. */
+duet_status duet_eval_results(const char *dir, const char *head_json, duet_err *err);
+/* Grades dir/samples.jsonl again, nothing is generated; both files are replaced. grader: for the score; NULL = the one in
+ * results.json's settings.grader, where it is written to. *n_changed (may be NULL): samples whose strict, lenient or score
+ * changed. Errors: DUET_E_USAGE (grader) and those of duet_eval_results. */
+duet_status duet_eval_rescore(const char *dir, const char *grader, size_t *n_changed, duet_err *err);
+/* b - a for the rows (data, mode, variant) of both folders, over the questions (id and truth) that both asked: JSON
+ * {"method", "rows": [...]}, owned (free). DUET_E_FORMAT if they have no question in common. */
+duet_status duet_eval_compare(const char *dir_a, const char *dir_b, char **json, duet_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,8 @@ typedef struct eval {
     size_t n_plan;
     duet_eval_row row[CLI_MAX_LIST * MAX_PLANS]; /* all plans of the first set, then of the next */
     size_t n_rows, at;
+    duet_eval_job job; /* being run */
+    size_t sample;     /* its next one */
     FILE *samples;
     int samples_errno; /* of its first failed write */
     char *samples_path; /* of the file being written; it takes its name when all rows are done */
@@ -269,18 +272,12 @@ static void on_progress(void *user, size_t done, size_t total, double accuracy) 
 
 static void on_sample(void *user, const duet_example *x, const duet_pair_request *r, int score) {
     eval *e = user;
-    const plan *p = &e->plan[e->at % e->n_plan];
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s?,s:s,s:o,s:o,s:i,s:s,s:I,s:I}", "mode", duet_mode_name(p->mode), "variant",
-                          p->variant, "id", x->id ? x->id : "", "question", x->hidden ? NULL : x->question, "truth", x->answer, "signal",
-                          json_stringn(r->signal_text ? r->signal_text : "", r->n_signal_text), "answer",
-                          json_stringn(r->answer_text ? r->answer_text : "", r->n_answer_text), "score", score,
-                          "handoff", duet_handoff_name(r->handoff), "M_tokens", (json_int_t)r->ledger.M.output_tokens,
-                          "m_tokens", (json_int_t)r->ledger.m.output_tokens);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    if (text && fprintf(e->samples, "%s\n", text) < 0 && !e->samples_errno)
+    const char *told = e->a->instruction ? e->a->instruction : x->instruction;
+    char *text = duet_eval_sample_line(&e->job, told, x, r, e->sample++, score);
+    errno = ENOMEM;
+    if ((!text || fprintf(e->samples, "%s\n", text) < 0) && !e->samples_errno)
         e->samples_errno = errno;
     free(text);
-    json_decref(j);
 }
 
 static duet_status run_rows(eval *e, duet_err *err) {
@@ -289,7 +286,8 @@ static duet_status run_rows(eval *e, duet_err *err) {
         const plan *p = &e->plan[e->at % e->n_plan];
         const questions *q = &e->set[e->at / e->n_plan];
         bool before = p->before && e->before;
-        duet_eval_job job = {.pair = before ? e->before : e->after,
+        e->sample = 0;
+        e->job = (duet_eval_job){.pair = before ? e->before : e->after,
                              .mode = p->mode,
                              .data = q->name,
                              .variant = p->variant,
@@ -310,7 +308,7 @@ static duet_status run_rows(eval *e, duet_err *err) {
                              .on_sample = e->samples ? on_sample : NULL,
                              .user = e};
         e->began = dt_now();
-        duet_status st = duet_eval_run(&job, &e->row[e->at], err);
+        duet_status st = duet_eval_run(&e->job, &e->row[e->at], err);
         if (st)
             return st;
     }
@@ -449,6 +447,13 @@ static duet_status write_reports(const eval *e, const json_t *j, const char *tab
         st = write_in(e->a->out, "eval.json", text, err);
         if (!st)
             st = write_in(e->a->out, "table.txt", table, err);
+        json_t *head = json_copy((json_t *)(uintptr_t)j); /* rows with all their intervals take the place of the table's */
+        json_object_del(head, "rows");
+        char *head_text = json_dumps(head, JSON_COMPACT);
+        if (!st)
+            st = head_text ? duet_eval_results(e->a->out, head_text, err) : dt_fail(err, DUET_E_NOMEM, "no memory");
+        free(head_text);
+        json_decref(head);
     }
     free(text);
     return st;
@@ -561,10 +566,70 @@ static int close_samples(eval *e, bool whole) {
                : 0;
 }
 
+/* ---- what is there already ---- */
+
+static int rescore(const cli_args *a) {
+    duet_err err = {{0}};
+    size_t changed = 0;
+    duet_status st = duet_eval_rescore(a->rescore, cli_given(a, &a->grader) ? a->grader : NULL, &changed, &err);
+    if (st)
+        return st == DUET_E_USAGE ? cli_fail_option(st, &err) : cli_fail_input(st, &err);
+    printf("%zu verdicts changed\n", changed);
+    return EXIT_DONE;
+}
+
+static double real_of(const json_t *o, const char *key) {
+    const json_t *j = json_object_get(o, key);
+    return json_is_number(j) ? json_number_value(j) : (double)NAN;
+}
+
+/* "-4.0  -9.1 .. 1.1  p 0.12", with `unit` times the values. */
+static void put_difference(const char *what, const json_t *d, double unit) {
+    const json_t *ci = json_object_get(d, "ci95");
+    double lo = json_number_value(json_array_get(ci, 0)), hi = json_number_value(json_array_get(ci, 1)), p = real_of(d, "p");
+    printf("  %-9s %+9.2f", what, unit * real_of(d, "difference"));
+    if (json_is_number(json_array_get(ci, 0)))
+        printf("  %+.2f .. %+.2f  p %.3g", unit * lo, unit * hi, p);
+    printf("  (%lld up, %lld down)\n", json_integer_value(json_object_get(d, "up")), json_integer_value(json_object_get(d, "down")));
+}
+
+static int compare(const cli_args *a) {
+    duet_err err = {{0}};
+    char *text = NULL;
+    size_t i = 0;
+    json_t *row = NULL;
+    if (a->n_rest != 1)
+        return cli_fail(EXIT_USAGE, "eval: --compare takes two folders: --compare X Y");
+    duet_status st = duet_eval_compare(a->compare_to, a->rest[0], &text, &err);
+    if (st)
+        return cli_fail_input(st, &err);
+    json_t *j = json_loads(text, 0, NULL);
+    free(text);
+    if (a->json)
+        return cli_print_json(j);
+    json_array_foreach(json_object_get(j, "rows"), i, row) {
+        const char *variant = json_string_value(json_object_get(row, "variant"));
+        printf("%s, %s%s%s: %lld questions\n", json_string_value(json_object_get(row, "data")),
+               json_string_value(json_object_get(row, "mode")), *variant ? " " : "", variant,
+               json_integer_value(json_object_get(row, "questions")));
+        put_difference("accuracy", json_object_get(row, "accuracy"), 100);
+        put_difference("M tokens", json_object_get(row, "M_tokens"), 1);
+        put_difference("m tokens", json_object_get(row, "m_tokens"), 1);
+    }
+    json_decref(j);
+    return EXIT_DONE;
+}
+
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     eval e = {.a = a};
     (void)self;
+    if (a->compare_to)
+        return compare(a);
+    if (a->n_rest)
+        return cli_fail(EXIT_USAGE, "eval: %s: a folder stands only after --compare X", a->rest[0]);
+    if (a->rescore)
+        return rescore(a);
     int code = check_usage(&e);
     if (code)
         return code;
@@ -625,12 +690,16 @@ static const cli_opt opts[] = {
     {0,   "modes",        CLI_TEXT, CLI_AT(modes),        "LIST",
       "rows: M, m, duet, shuffled (controls: signals of other questions), masked (the truth hidden in the signal)",                                  "M,m,duet,shuffled", 0, 0,       NULL                        },
     {0,   "grader",       CLI_TEXT, CLI_AT(grader),       "NAME",                   "how answers are compared: exact (as verify does; for --task character by character), hendrycks, gpqa-first or plain",     "exact",
-      0,                                                                                                                                                                     0,       "exact|hendrycks|gpqa-first"},
+      0,                                                                                                                                                                     0,       "exact|hendrycks|gpqa-first|plain"},
     {0,   "min-accuracy", CLI_REAL, CLI_AT(min_accuracy), "X",
       "exit with 5 if the pair's accuracy is below X, from 0 to 1",                                                                                  NULL,                0, 1,       NULL                        },
     {0,   "plot",         CLI_TEXT, CLI_AT(plot),         "FILE",                   "draw accuracy against M tokens as SVG (needs gnuplot)",        NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
-    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write eval.json, table.txt, samples.jsonl and plot.svg there", NULL,                0, 0,
+    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write eval.json, table.txt, samples.jsonl, results.json and plot.svg there", NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
+    {0,   "rescore",      CLI_TEXT, CLI_AT(rescore),      "DIR",
+      "grade the samples of an earlier --out again (--grader: with another one); nothing is generated",                                                            NULL,                0, 0,       NULL                        },
+    {0,   "compare",      CLI_TEXT, CLI_AT(compare_to),   "DIR",                    "differences to a second DIR: second minus first, question by question", NULL,       0, 0,
       NULL                                                                                                                                                                                                        },
     CLI_ROWS_TEMPLATES,
     CLI_ROWS_BUDGETS,
@@ -647,7 +716,8 @@ static const cli_opt opts[] = {
 
 const cli_command cli_eval = {
     .name = "eval",
-    .operands = "",
+    .operands = "[DIR]",
+    .max_rest = 1,
     .title = "measure the pair, M alone and m alone on the same questions",
     .text = "Answers the same questions with M end to end, m alone and the pair, and prints accuracy with a 95 % "
             "interval, tokens of each model and "
@@ -658,8 +728,11 @@ const cli_command cli_eval = {
             "under `sets`. Mathematics is asked for a box and options for `Answer: X`, as `sets` shows; --instruction replaces "
             "that (\"\" for nothing). Plain rows without `kind`, and mapped ones, are asked as they stand. GPQA's "
             "questions are written nowhere.\n\n"
+            "DIR/results.json has avg@k, pass@k, maj@k, strict and lenient accuracy, rates, tokens and the saved share with "
+            "95 % intervals over questions, and paired differences between the rows; DIR/samples.jsonl has every sample.\n\n"
             "Ctrl-C prints the rows that are done and leaves the samples so far in DIR/samples.jsonl.part.",
-    .examples = "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"
+    .examples = "duet eval --compare runs/x runs/y  # paired over the questions of both\n"
+                "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"
                 "duet eval -M models/swap-M -m models/swap-m --before-M models/swap-M-before --before-m models/swap-m-before "
                 "--task swap --plot swap.svg  # before and after joint training\n"
                 "duet eval -M M -m m --data questions.jsonl --json --min-accuracy 0.9  # in a script",

@@ -92,18 +92,18 @@ static size_t partner(const duet_eval_job *j, size_t sample, size_t k) {
     return (sample + k) % (j->n * k);
 }
 
-static void count(const duet_eval_job *j, tally *t, size_t sample, const duet_pair_request *r, const owned_ids *given, const duet_ids *truth) {
+static void count(const duet_eval_job *j, tally *t, size_t sample, const duet_pair_request *r, const duet_ids *truth) {
     size_t k = (size_t)(j->k ? j->k : 1);
     const duet_example *e = &j->examples[sample / k];
     int right = duet_grade(j->grader, r->answer_text ? r->answer_text : "", r->n_answer_text, e->answer);
     t->samples++;
     t->right += right;
     t->mean[sample / k] += (double)right / (double)k;
-    t->M_tokens += (double)r->ledger.M.output_tokens + (given ? (double)given->M_tokens : 0);
+    t->M_tokens += (double)r->ledger.M.output_tokens;
     t->m_tokens += (double)r->ledger.m.output_tokens;
     t->m_prompt += (double)r->ledger.m.prompt_tokens;
     t->no_answer += !r->n_answer_text;
-    t->truncated += r->answer_cut || r->signal_status == DUET_SIGNAL_TRUNCATED || (given && given->cut);
+    t->truncated += r->answer_cut || r->signal_status == DUET_SIGNAL_TRUNCATED;
     if (j->mode == DUET_MODE_DUET) {
         bool leak = contains(r->signal_ids, r->n_signal_ids, truth);
         t->signals++;
@@ -167,7 +167,11 @@ duet_status duet_eval_run(const duet_eval_job *j, duet_eval_row *row, duet_err *
         st = duet_pair_answer(j->pair, r, n, j->cancel, err);
         for (size_t i = 0; i < n; i++) {
             if (tok && j->mode == DUET_MODE_DUET) spell(tok, j->examples[(at + i) / k].answer, &truth);
-            if (!st) count(j, &t, at + i, &r[i], control ? &signal[at + i] : NULL, &truth);
+            if (control) { /* what M spent on this question's own signal, whoever reads it */
+                r[i].ledger.M.output_tokens += signal[at + i].M_tokens;
+                if (signal[at + i].cut) r[i].signal_status = DUET_SIGNAL_TRUNCATED;
+            }
+            if (!st) count(j, &t, at + i, &r[i], &truth);
             duet_pair_request_clear(&r[i]);
         }
         if (st) goto done;
