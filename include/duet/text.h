@@ -40,7 +40,7 @@ void duet_tokenizer_close(duet_tokenizer *t);
 
 enum {
     DUET_ENC_ADD_SPECIAL = 1, /* with the post-processor's tokens (Llama: BOS first) */
-    DUET_ENC_PLAIN = 2,       /* recognise no added token: for text nobody vouches for */
+    DUET_ENC_PLAIN = 2,       /* recognise no added token but runs of blanks: for text nobody vouches for */
     DUET_ENC_NO_SPECIAL = 4   /* recognise only added tokens with "special": false */
 };
 /* Appends the ids of n bytes of UTF-8 text to *out. Invalid UTF-8: DUET_E_FORMAT with the byte offset. */

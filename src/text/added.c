@@ -2,6 +2,7 @@
 #include "text/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int32_t child_of(const dt_trie *t, int32_t node, uint8_t byte) {
     int32_t c = t->v[node].child;
@@ -121,7 +122,26 @@ static size_t blanks_after(const char *s, size_t n, size_t i) {
     return i;
 }
 
-bool dt_added_next(const dt_trie *t, const dt_added *added, bool no_special, const char *s, size_t n, size_t done,
+/* Runs of blanks that a vocabulary keeps as added tokens (Gemma) are part of its text, and no mark. */
+static bool is_blank(const dt_added *a) {
+    for (size_t i = 0; i < a->n;) {
+        if (a->content[i] && strchr(" \t\n\r", a->content[i]))
+            i++;
+        else if (a->n - i >= 3 && !memcmp(a->content + i, "\xe2\x96\x81", 3)) /* U+2581, how SentencePiece writes a space */
+            i += 3;
+        else
+            return false;
+    }
+    return true;
+}
+
+static bool allowed(const dt_added *a, int flags) {
+    if (flags & DUET_ENC_PLAIN)
+        return !a->special && is_blank(a);
+    return !(flags & DUET_ENC_NO_SPECIAL && a->special);
+}
+
+bool dt_added_next(const dt_trie *t, const dt_added *added, int flags, const char *s, size_t n, size_t done,
                    size_t *scan, int32_t *which, size_t *begin, size_t *end) {
     if (!t->n)
         return false;
@@ -135,7 +155,7 @@ bool dt_added_next(const dt_trie *t, const dt_added *added, bool no_special, con
         const dt_added *a = &added[k];
         const size_t b = i, e = i + len;
         i = e; /* a token that is found and then refused still uses up its text */
-        if (no_special && a->special)
+        if (!allowed(a, flags))
             continue;
         if (a->single_word && (word_before(s, b) || word_after(s, n, e)))
             continue;

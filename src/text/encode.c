@@ -108,10 +108,7 @@ static duet_status encode_around(encoder *e, const dt_trie *trie, const char *s,
     size_t done = 0, scan = 0, b = 0, end = 0;
     int32_t k = 0;
     duet_status st = DUET_OK;
-    if (e->flags & DUET_ENC_PLAIN)
-        return rest(e, s, n);
-    while (!st &&
-           dt_added_next(trie, e->t->added, (e->flags & DUET_ENC_NO_SPECIAL) != 0, s, n, done, &scan, &k, &b, &end)) {
+    while (!st && dt_added_next(trie, e->t->added, e->flags, s, n, done, &scan, &k, &b, &end)) {
         if (b > done)
             st = rest(e, s + done, b - done);
         if (!st && !dt_tok_push(e->out, e->t->added[k].id))

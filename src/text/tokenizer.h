@@ -115,8 +115,9 @@ typedef struct dt_trie {
 bool dt_trie_add(dt_trie *t, const char *s, size_t n, int32_t added, int32_t *was); /* *was: what it was, or -1 */
 void dt_trie_clear(dt_trie *t);
 /* Next added token in s at or after *scan, the longest of those that begin leftmost, by its own rules (single_word,
- * lstrip, rstrip). `done`: how far s is already used up. Advances *scan; false at the end. */
-bool dt_added_next(const dt_trie *t, const dt_added *added, bool no_special, const char *s, size_t n, size_t done,
+ * lstrip, rstrip), and of those that the DUET_ENC_* flags allow. `done`: how far s is already used up. Advances *scan; false
+ * at the end. */
+bool dt_added_next(const dt_trie *t, const dt_added *added, int flags, const char *s, size_t n, size_t done,
                    size_t *scan, int32_t *which, size_t *begin, size_t *end);
 
 /* ---- vocabulary and merges (vocab.c) ---- */

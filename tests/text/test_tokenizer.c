@@ -127,6 +127,7 @@ static const struct {
     {"added",                                   {.added = ADDED("\"special\":true")},                                "aXXb",         0,                    3, {0, 13, 1}        },
     {"added, plain",                            {.added = ADDED("\"special\":true")},                                "aXXb",         DUET_ENC_PLAIN,       4, {0, 11, 11, 1}    },
     {"special left as text",                    {.added = ADDED("\"special\":true")},                                "aXXb",         DUET_ENC_NO_SPECIAL,  4, {0, 11, 11, 1}    },
+    {"blanks, plain",                           {.added = "[{\"id\":13,\"content\":\" \\n\",\"special\":false}]"}, "a \nb", DUET_ENC_PLAIN, 3, {0, 13, 1}},
     {"not special kept",                        {.added = ADDED("\"special\":false")},                               "aXXb",         DUET_ENC_NO_SPECIAL,  3, {0, 13, 1}        },
     {"single word refused",                     {.added = ADDED("\"single_word\":true")},                            "aXX XX",       0,                    5, {0, 11, 11, 3, 13}},
     {"lstrip",                                  {.added = ADDED("\"lstrip\":true")},                                 "a  XX b",      0,                    4, {0, 13, 3, 1}     },
