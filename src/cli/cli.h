@@ -264,6 +264,7 @@ bool cli_put_json(
     json_t *j /* taken; NULL = no memory */); /* one line on stdout, flushed; false: could not be written */
 int cli_print_json(json_t *j);                /* the same as the end of a command: its exit code */
 json_t *cli_error_json(const char *text);
+json_t *cli_or_error(json_t *answer, const duet_err *err); /* the answer, or where it is NULL {"error"} with what err says */
 json_t *cli_real(double x); /* null where it is not finite */
 json_t *cli_ids_json(const int32_t *ids, size_t n);
 bool cli_ids_from(const json_t *j, duet_ids *out, duet_err *err); /* an array of ids */
@@ -322,11 +323,16 @@ typedef duet_status (*cli_lines_fn)(void *user, json_t *const *in, json_t **out,
 /* Reads objects from stdin, answers each with a line on stdout in the same order. Takes up to `batch` lines together
  * when they are there already, and never waits for more than one. The exit code: EXIT_FAILED if any line failed. */
 int cli_each_line(size_t batch, cli_lines_fn fn, void *user);
+/* The same where each line is answered by itself: NULL = failed, err says why. */
+typedef json_t *(*cli_line_fn)(void *user, const json_t *in, duet_err *err);
+int cli_each_line_alone(size_t batch, cli_line_fn fn, void *user);
 /* All of stdin, at most 64 MiB, trailing newlines removed. */
 duet_status cli_read_stdin(dt_buf *b, duet_err *err);
 
 /* ---- models.c: options -> engines and sampling ---- */
 duet_weights cli_weights(const cli_args *a);
+/* How a command with one model opens it; ctx: longest context it will have, tokens, 0 = not known. */
+duet_model_options cli_model_options(const cli_args *a, int ctx);
 /* side: 'M' or 'm' where the options of that stage alone (--M-rope-scaling, ...) come before the common ones; 0 = neither. */
 duet_backend_options cli_backend_options(const cli_args *a, char side);
 /* duet_backend_open with these options; says on stderr how a large model is held. */

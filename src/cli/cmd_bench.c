@@ -268,7 +268,7 @@ static duet_status open_engine(bench *b, duet_err *err) {
     for (size_t i = 0; i < b->n_depths; i++)
         longest = b->depth[i] + a->bench_n > longest ? b->depth[i] + a->bench_n : longest;
     longest++; /* the token that follows */
-    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope, .ctx = (size_t)longest, .kv_type = cli_kv_type(a)};
+    duet_model_options how = cli_model_options(a, longest);
     duet_status st = duet_model_open(a->m, &how, &b->model, err);
     if (!st)
         st = duet_model_describe(b->model, &b->info, err);

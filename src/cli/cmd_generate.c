@@ -139,7 +139,7 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
     for (size_t i = 0; i < n; i++) {
         duet_err why = {{0}};
         if (!read_line(j, in[i], &l[i], &why)) {
-            out[i] = cli_error_json(why.text[0] ? why.text : "no memory");
+            out[i] = cli_or_error(NULL, &why);
             continue;
         }
         r[k] = l[i].r;
@@ -163,8 +163,7 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
         }
         if (!one)
             out[at[i]] = result(j, &l[at[i]].gen, &why);
-        if (!out[at[i]])
-            out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
+        out[at[i]] = cli_or_error(out[at[i]], &why);
     }
     st = DUET_OK;
 done:

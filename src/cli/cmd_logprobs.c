@@ -8,11 +8,12 @@ typedef struct job {
     int n_threads;
 } job;
 
-static json_t *one(const job *j, const json_t *in, duet_err *err) {
+static json_t *one(void *user, const json_t *line, duet_err *err) {
+    const job *j = user;
     duet_ids ids = {0};
     json_t *list = NULL;
     float *lp = NULL;
-    if (!cli_ids_from(in, &ids, err))
+    if (!cli_ids_from(json_object_get(line, "ids"), &ids, err))
         return NULL;
     if (!ids.n) {
         dt_fail(err, DUET_E_FORMAT, "ids is empty");
@@ -34,27 +35,16 @@ done:
     return list ? json_pack("{s:o}", "logprobs", list) : NULL;
 }
 
-static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *unused) {
-    (void)unused;
-    for (size_t i = 0; i < n; i++) {
-        duet_err err = {{0}};
-        out[i] = one(user, json_object_get(in[i], "ids"), &err);
-        if (!out[i])
-            out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
-    }
-    return DUET_OK;
-}
-
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
     job j = {.n_threads = a->threads};
     if (!a->m)
         return cli_fail(EXIT_USAGE, "%s: -m is missing: a model folder", self->name);
-    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .rope_scaling = a->rope};
+    duet_model_options how = cli_model_options(a, 0);
     duet_status st = duet_model_open(a->m, &how, &j.model, &err);
     if (st)
         return cli_fail_input(st, &err);
-    int code = cli_each_line(1, each, &j);
+    int code = cli_each_line_alone(1, one, &j);
     duet_model_close(j.model);
     return code;
 }

@@ -90,8 +90,7 @@ static int run(const cli_command *self, cli_args *a) {
         st = duet_tokenizer_encode(tok, "", 0, DUET_ENC_ADD_SPECIAL, &begin, &err);
     if (!st)
         st = duet_tokenizer_encode(tok, text.data ? text.data : "", text.len, DUET_ENC_ADD_SPECIAL | DUET_ENC_PLAIN, &ids, &err);
-    duet_model_options how = {.weights = cli_weights(a), .n_threads = a->threads, .ctx = (size_t)a->ctx,
-                              .rope_scaling = a->rope};
+    duet_model_options how = cli_model_options(a, a->ctx);
     if (!st)
         st = duet_model_open(a->m, &how, &m, &err);
     if (!st)

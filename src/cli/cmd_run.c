@@ -121,8 +121,7 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
             *err = why;
             break;
         }
-        if (!out[at[i]])
-            out[at[i]] = cli_error_json(why.text[0] ? why.text : "no memory");
+        out[at[i]] = cli_or_error(out[at[i]], &why);
     }
 done:
     for (size_t i = 0; r && i < n; i++)

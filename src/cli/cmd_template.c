@@ -9,7 +9,8 @@ typedef struct job {
     const cli_args *a;
 } job;
 
-static json_t *answer(const job *j, const json_t *in, duet_err *err) {
+static json_t *answer(void *user, const json_t *in, duet_err *err) {
+    const job *j = user;
     duet_text text = {0};
     duet_ids ids = {0};
     json_t *out = NULL;
@@ -26,18 +27,6 @@ static json_t *answer(const job *j, const json_t *in, duet_err *err) {
     duet_ids_free(&ids);
     duet_text_free(&text);
     return out;
-}
-
-static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *unused) {
-    const job *j = user;
-    (void)unused;
-    for (size_t i = 0; i < n; i++) {
-        duet_err err = {{0}};
-        out[i] = answer(j, in[i], &err);
-        if (!out[i])
-            out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
-    }
-    return DUET_OK;
 }
 
 static int list_names(void) {
@@ -65,7 +54,7 @@ static int run(const cli_command *self, cli_args *a) {
     else if (a->chat_template && !cli_template_known(a->chat_template, &err))
         code = cli_fail(EXIT_USAGE, "%s", err.text);
     else
-        code = cli_each_line(64, each, &j);
+        code = cli_each_line_alone(64, answer, &j);
     duet_tokenizer_close(j.tok);
     return code;
 }

@@ -28,22 +28,15 @@ static json_t *decode(const job *j, const json_t *in, duet_err *err) {
     return out;
 }
 
-static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *unused) {
+static json_t *one(void *user, const json_t *in, duet_err *err) {
     const job *j = user;
-    (void)unused;
-    for (size_t i = 0; i < n; i++) {
-        duet_err err = {{0}};
-        const json_t *text = json_object_get(in[i], "text");
-        if (j->a->decode)
-            out[i] = decode(j, json_object_get(in[i], "ids"), &err);
-        else if (json_is_string(text))
-            out[i] = encode(j, json_string_value(text), json_string_length(text), &err);
-        else
-            dt_fail(&err, DUET_E_FORMAT, "text is missing or not a string");
-        if (!out[i])
-            out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
-    }
-    return DUET_OK;
+    const json_t *text = json_object_get(in, "text");
+    if (j->a->decode)
+        return decode(j, json_object_get(in, "ids"), err);
+    if (json_is_string(text))
+        return encode(j, json_string_value(text), json_string_length(text), err);
+    dt_fail(err, DUET_E_FORMAT, "text is missing or not a string");
+    return NULL;
 }
 
 static int run(const cli_command *self, cli_args *a) {
@@ -67,7 +60,7 @@ static int run(const cli_command *self, cli_args *a) {
             break;
     }
     if (!a->n_rest)
-        code = cli_each_line(1, each, &j);
+        code = cli_each_line_alone(1, one, &j);
     duet_tokenizer_close(j.tok);
     return code;
 }

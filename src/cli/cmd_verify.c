@@ -11,22 +11,18 @@ typedef struct extract_job {
     bool lenient;
 } extract_job;
 
-static duet_status extract_each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *unused) {
+static json_t *extract_one(void *user, const json_t *in, duet_err *err) {
     const extract_job *j = user;
-    (void)unused;
-    for (size_t i = 0; i < n; i++) {
-        duet_err err = {{0}};
-        char *answer = NULL;
-        const json_t *text = json_object_get(in[i], "response");
-        if (!json_is_string(text))
-            dt_fail(&err, DUET_E_FORMAT, "response is missing or not a string");
-        else if (!duet_extract(j->style, j->lenient, json_string_value(text), json_string_length(text), &answer, &err))
-            out[i] = json_pack("{s:o}", "answer", answer ? json_string(answer) : json_null());
-        free(answer);
-        if (!out[i])
-            out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
+    const json_t *text = json_object_get(in, "response");
+    char *answer = NULL;
+    if (!json_is_string(text)) {
+        dt_fail(err, DUET_E_FORMAT, "response is missing or not a string");
+        return NULL;
     }
-    return DUET_OK;
+    duet_status st = duet_extract(j->style, j->lenient, json_string_value(text), json_string_length(text), &answer, err);
+    json_t *out = st ? NULL : json_pack("{s:o}", "answer", answer ? json_string(answer) : json_null());
+    free(answer);
+    return out;
 }
 
 static int run_extract(const cli_command *self, cli_args *a) {
@@ -34,7 +30,7 @@ static int run_extract(const cli_command *self, cli_args *a) {
     (void)self;
     if (!a->style || !duet_style_parse(a->style, &j.style))
         return cli_fail(EXIT_USAGE, "extract: --style is missing: boxed, answer_letter, gsm8k, free, letter_any or gpqa-first");
-    return cli_each_line(64, extract_each, &j);
+    return cli_each_line_alone(64, extract_one, &j);
 }
 
 static const cli_opt extract_opts[] = {
@@ -141,8 +137,7 @@ static void verify_one(void *arg, size_t i, int thread) {
         j->out[i] = verdict_json(&v);
         duet_verdict_clear(&v);
     }
-    if (!j->out[i])
-        j->out[i] = cli_error_json(err.text[0] ? err.text : "no memory");
+    j->out[i] = cli_or_error(j->out[i], &err);
 }
 
 static duet_status verify_each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *unused) {

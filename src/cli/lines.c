@@ -175,6 +175,26 @@ int cli_each_line(size_t batch, cli_lines_fn fn, void *user) {
     return code ? code : any_failed ? EXIT_FAILED : EXIT_DONE;
 }
 
+typedef struct alone {
+    cli_line_fn fn;
+    void *user;
+} alone;
+
+static duet_status answer_alone(void *user, json_t *const *in, json_t **out, size_t n, duet_err *unused) {
+    const alone *a = user;
+    (void)unused;
+    for (size_t i = 0; i < n; i++) {
+        duet_err err = {{0}};
+        out[i] = cli_or_error(a->fn(a->user, in[i], &err), &err);
+    }
+    return DUET_OK;
+}
+
+int cli_each_line_alone(size_t batch, cli_line_fn fn, void *user) {
+    alone a = {fn, user};
+    return cli_each_line(batch, answer_alone, &a);
+}
+
 duet_status cli_read_stdin(dt_buf *b, duet_err *err) {
     reader r = {0};
     while (r.buf.len <= MAX_LINE && fill(&r))

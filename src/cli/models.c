@@ -20,6 +20,14 @@ duet_kv_type cli_kv_type(const cli_args *a) {
     return DUET_KV_DEFAULT;
 }
 
+duet_model_options cli_model_options(const cli_args *a, int ctx) {
+    return (duet_model_options){.weights = cli_weights(a),
+                                .n_threads = a->threads,
+                                .ctx = (size_t)ctx,
+                                .rope_scaling = a->rope,
+                                .kv_type = cli_kv_type(a)};
+}
+
 duet_backend_options cli_backend_options(const cli_args *a, char side) {
     const char *rope = side == 'M' ? a->rope_M : side == 'm' ? a->rope_m : NULL;
     const char *template = side == 'M' ? a->M_template : side == 'm' ? a->m_template : NULL;

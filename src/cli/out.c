@@ -110,6 +110,10 @@ json_t *cli_error_json(const char *text) {
     return json_pack("{s:o}", "error", said ? said : json_string("failed, in a way that quotes invalid UTF-8"));
 }
 
+json_t *cli_or_error(json_t *answer, const duet_err *err) {
+    return answer ? answer : cli_error_json(err->text[0] ? err->text : "no memory");
+}
+
 json_t *cli_real(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
