@@ -3,20 +3,8 @@
 
 #include <string.h>
 
-#include "kernel/x86/body_product.h"
-
-#include "kernel/x86/body_acts.h"
-#include "kernel/x86/body_dot.h"
-#include "kernel/x86/body_product_float.h"
-#include "kernel/x86/body_product_int.h"
+#include "kernel/x86/body_product_table.h"
 
 void dt_product_fill_avx512(dt_kernels *t) {
-    for (int f = 0; f < DT_N_ACT_FORMS; f++)
-        t->act_rows[f] = f == DT_ACT_F32 || f == DT_ACT_BF16 ? FLOAT_ROWS : INT_ROWS;
-    t->act_tile = act_tile;
-    t->product_int = product_int;
-    t->product_bf16 = product_bf16;
-    t->product_float = product_float;
-    t->int8_burst = int8_burst;
-    t->bf16_burst = bf16_burst;
+    fill_products(t);
 }

@@ -7,6 +7,7 @@
 
 #include "kernel/x86/body_dot.h"
 #include "kernel/x86/body_product_int.h"
+
 void dt_product_fill_avx512vnni(dt_kernels *t) {
     t->product_int = product_int;
     t->int8_burst = int8_burst;

@@ -37,6 +37,22 @@ V16_INLINE void c_store(float *c, size_t width, int col, v16 x) {
         v_store_n(c + col * 16, x, left);
 }
 
+/* A tile of R rows and C vectors of C, in and out. */
+V16_INLINE void tile_load(v16 (*acc)[PROD_COLS], int R, int C, const float *c, size_t ldc, size_t width, bool from_c) {
+#pragma GCC unroll 16
+    for (int m = 0; m < R; m++)
+#pragma GCC unroll 2
+        for (int x = 0; x < C; x++)
+            acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
+}
+V16_INLINE void tile_store(v16 (*acc)[PROD_COLS], int R, int C, float *c, size_t ldc, size_t width) {
+#pragma GCC unroll 16
+    for (int m = 0; m < R; m++)
+#pragma GCC unroll 2
+        for (int x = 0; x < C; x++)
+            c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
+}
+
 /* The part-th of `parts` of a block of `lines` cache lines: spread over the work on it, so that loads are always under way. */
 V16_INLINE void fetch_ahead(const uint8_t *w, size_t lines, size_t part, size_t parts) {
     for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; i++)

@@ -37,21 +37,13 @@ V16_INLINE void tile_float(float_kind kind, int R, int C, TILE_ARGS) {
     const size_t size = kind == HALVES ? DT_HALF_BYTES : DT_WORD_BYTES;
     const size_t whole = kind == EXACT ? k / 2 : kind == PAIRS ? (k + 1) / 2 : k, step = (size_t)(kind == EXACT ? 2 * R : R);
     v16 acc[FLOAT_ROWS][PROD_COLS];
-#pragma GCC unroll 16
-    for (int m = 0; m < R; m++)
-#pragma GCC unroll 2
-        for (int x = 0; x < C; x++)
-            acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
+    tile_load(acc, R, C, c, ldc, width, from_c);
     for (size_t b = 0; b < whole; b++, w += size, a += step) {
         if (R <= 4) fetch_ahead(w, size / 64, 0, 1);
         float_block(kind, R, C, false, acc, w, half, a);
     }
     if (kind == EXACT && k % 2) float_block(kind, R, C, true, acc, w, half, a);
-#pragma GCC unroll 16
-    for (int m = 0; m < R; m++)
-#pragma GCC unroll 2
-        for (int x = 0; x < C; x++)
-            c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
+    tile_store(acc, R, C, c, ldc, width);
 }
 
 #define TILE_FLOAT(K, R)                                                                                                \

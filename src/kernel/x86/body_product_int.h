@@ -26,11 +26,7 @@ V16_INLINE void tile_32(dt_dtype t, int R, int C, TILE_ARGS) {
     const dt_layout l = dt_layout_of(t);
     const size_t d = dt_layout_d(&l);
     v16 acc[INT_ROWS][PROD_COLS];
-#pragma GCC unroll 16
-    for (int m = 0; m < R; m++)
-#pragma GCC unroll 2
-        for (int x = 0; x < C; x++)
-            acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
+    tile_load(acc, R, C, c, ldc, width, from_c);
     for (size_t n = k / (size_t)l.elems; n; n--, w += l.size, a += DT_Q32_WORDS * R) {
         i16 dot[INT_ROWS][PROD_COLS];
 #pragma GCC unroll 16
@@ -66,11 +62,7 @@ V16_INLINE void tile_32(dt_dtype t, int R, int C, TILE_ARGS) {
                 acc[m][x] = v_fma(mx, v_set(float_at(a + 10 * R + m)), acc[m][x]);
         }
     }
-#pragma GCC unroll 16
-    for (int m = 0; m < R; m++)
-#pragma GCC unroll 2
-        for (int x = 0; x < C; x++)
-            c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
+    tile_store(acc, R, C, c, ldc, width);
 }
 
 /* ---- types with blocks of 256 ---- */
@@ -191,11 +183,7 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
     const size_t d = dt_layout_d(&l);
     v16 floats[INT_ROWS][PROD_COLS], (*acc)[PROD_COLS] = floats; /* in memory: the registers are for the integers */
     __asm__("" : "+r"(acc) : : "memory");
-#pragma GCC unroll 16
-    for (int m = 0; m < R; m++)
-#pragma GCC unroll 2
-        for (int x = 0; x < C; x++)
-            acc[m][x] = c_load(c + (size_t)m * ldc, width, x, from_c);
+    tile_load(acc, R, C, c, ldc, width, from_c);
     for (size_t n = k / (size_t)l.elems; n; n--, w += l.size, a += DT_Q256_WORDS * R) {
         i16 sum[INT_ROWS][PROD_COLS];
 #pragma GCC unroll 16
@@ -226,11 +214,7 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
                 acc[m][x] = v_fma(v_neg(i_to_float(sum[m][x])), v_mul(dx, v_set(float_at(a + 64 * R + m))), acc[m][x]);
         }
     }
-#pragma GCC unroll 16
-    for (int m = 0; m < R; m++)
-#pragma GCC unroll 2
-        for (int x = 0; x < C; x++)
-            c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
+    tile_store(acc, R, C, c, ldc, width);
 }
 
 #define TILE_32(T, R)                                                                                                   \

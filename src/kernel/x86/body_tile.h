@@ -30,18 +30,31 @@ V16_INLINE v16 load_src(int src, const void *p, size_t at) {
     return src == SRC_F32 ? v_load((const float *)p + at) : v_load_half((const uint16_t *)p + at);
 }
 
-/* s[r*lds + 16*page + lane] = (chain over e of q[r][e] * k[page][e][lane]) * scale. `ahead`: the next as many pages, or
- * NULL; they come into the second cache meanwhile. (Rows of values need no such help: they are read one after the other.) */
-V16_INLINE void scores_block(int src, int rows, int pages, const attn_tile *t, const void *const *k,
-                             const void *const *ahead, float *s, size_t lds) {
-    v16 acc[ATTN_ROWS][ATTN_PAGES];
-    size_t line = 64 / bytes_of(src, 16); /* e in one cache line */
+V16_INLINE void scores_zero(v16 (*acc)[ATTN_PAGES], int rows, int pages) {
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int p = 0; p < pages; p++)
             acc[r][p] = v_zero();
     }
+}
+V16_INLINE void scores_store(v16 (*acc)[ATTN_PAGES], int rows, int pages, float scale, float *s, size_t lds) {
+    v16 sv = v_set(scale);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int p = 0; p < pages; p++)
+            v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
+    }
+}
+
+/* s[r*lds + 16*page + lane] = (chain over e of q[r][e] * k[page][e][lane]) * scale. `ahead`: the next as many pages, or
+ * NULL; they come into the second cache meanwhile. (Rows of values need no such help: they are read one after the other.) */
+V16_INLINE void scores_block(int src, int rows, int pages, const attn_tile *t, const void *const *k,
+                             const void *const *ahead, float *s, size_t lds) {
+    v16 acc[ATTN_ROWS][ATTN_PAGES];
+    size_t line = 64 / bytes_of(src, 16); /* e in one cache line */
+    scores_zero(acc, rows, pages);
     for (size_t e = 0; e < t->E; e++) {
         v16 kv[ATTN_PAGES];
         if (ahead && e % line == 0) {
@@ -60,13 +73,7 @@ V16_INLINE void scores_block(int src, int rows, int pages, const attn_tile *t, c
                 acc[r][p] = v_fma(qv, kv[p], acc[r][p]);
         }
     }
-    v16 sv = v_set(t->scale);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
-    }
+    scores_store(acc, rows, pages, t->scale, s, lds);
 }
 
 /* The same against bytes: exact sums over 32 elements, then a chain over these. */
@@ -74,12 +81,7 @@ V16_INLINE void scores_q8_block(int rows, int pages, const attn_tile *t, const v
                                 float *s, size_t lds) {
     size_t blocks = t->E / 32;
     v16 acc[ATTN_ROWS][ATTN_PAGES];
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            acc[r][p] = v_zero();
-    }
+    scores_zero(acc, rows, pages);
     for (size_t b = 0; b < blocks; b++) {
         i16x32 sum[ATTN_ROWS][ATTN_PAGES];
 #pragma GCC unroll 6
@@ -114,13 +116,7 @@ V16_INLINE void scores_q8_block(int rows, int pages, const attn_tile *t, const v
                 acc[r][p] = v_fma(v_set(t->dq[r * blocks + b]), v_mul(v_from_int(sum[r][p]), d), acc[r][p]);
         }
     }
-    v16 sv = v_set(t->scale);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
-    }
+    scores_store(acc, rows, pages, t->scale, s, lds);
 }
 
 enum { MAX_BLOCKS = DT_KV_MAX_Q8 / 32 };
