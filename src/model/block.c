@@ -299,58 +299,34 @@ static void gate_up_bwd(step_ctx *s) {
     dt_matrix_bwd(s->w, &s->y->gate_up, s->g->dh, s->g->dgu, s->a->h2, s->g, false);
 }
 
-static void swiglu_rows(void *ctx, int t0, int t1) {
+/* f = act(gate) * up */
+static void gate_rows(void *ctx, int t0, int t1) {
     step_ctx *s = ctx;
+    const dt_kernels *kr = s->w->kr;
     size_t F = (size_t)s->w->m->cfg.d_ffn;
     for (int t = t0; t < t1; t++) {
         const float *gu = s->a->gu + (size_t)t * 2 * F;
-        s->w->kr->swiglu(s->a->f + (size_t)t * F, gu, gu + F, F);
+        (s->w->m->cfg.act == DT_ACT_SILU ? kr->swiglu : kr->geglu)(s->a->f + (size_t)t * F, gu, gu + F, F);
     }
 }
 
-static void swiglu_fwd(step_ctx *s) {
-    over_rows(s->w, swiglu_rows, s);
+static void gate_fwd(step_ctx *s) {
+    over_rows(s->w, gate_rows, s);
 }
 
-static void swiglu_bwd_rows(void *ctx, int t0, int t1) {
+static void gate_bwd_rows(void *ctx, int t0, int t1) {
     step_ctx *s = ctx;
-    size_t F = (size_t)s->w->m->cfg.d_ffn;
-    for (int t = t0; t < t1; t++) {
-        const float *gu = s->a->gu + (size_t)t * 2 * F;
-        float *d = s->g->dgu + (size_t)t * 2 * F;
-        s->w->kr->swiglu_bwd(d, d + F, s->g->df + (size_t)t * F, gu, gu + F, F);
-    }
-}
-
-static void swiglu_bwd(step_ctx *s) {
-    over_rows(s->w, swiglu_bwd_rows, s);
-}
-
-static void geglu_rows(void *ctx, int t0, int t1) {
-    step_ctx *s = ctx;
-    size_t F = (size_t)s->w->m->cfg.d_ffn;
-    for (int t = t0; t < t1; t++) {
-        const float *gu = s->a->gu + (size_t)t * 2 * F;
-        s->w->kr->geglu(s->a->f + (size_t)t * F, gu, gu + F, F);
-    }
-}
-
-static void geglu_fwd(step_ctx *s) {
-    over_rows(s->w, geglu_rows, s);
-}
-
-static void geglu_bwd_rows(void *ctx, int t0, int t1) {
-    step_ctx *s = ctx;
+    const dt_kernels *kr = s->w->kr;
     size_t F = (size_t)s->w->m->cfg.d_ffn;
     for (int t = t0; t < t1; t++) {
         const float *gu = s->a->gu + (size_t)t * 2 * F;
         float *d = s->g->dgu + (size_t)t * 2 * F;
-        s->w->kr->geglu_bwd(d, d + F, s->g->df + (size_t)t * F, gu, gu + F, F);
+        (s->w->m->cfg.act == DT_ACT_SILU ? kr->swiglu_bwd : kr->geglu_bwd)(d, d + F, s->g->df + (size_t)t * F, gu, gu + F, F);
     }
 }
 
-static void geglu_bwd(step_ctx *s) {
-    over_rows(s->w, geglu_bwd_rows, s);
+static void gate_bwd(step_ctx *s) {
+    over_rows(s->w, gate_bwd_rows, s);
 }
 
 static void copy_out_rows(void *ctx, int t0, int t1) {
@@ -395,14 +371,6 @@ static bool adds_normed(const dt_hf_config *c) {
     return c->post_norms;
 }
 
-static bool gates_silu(const dt_hf_config *c) {
-    return c->act == DT_ACT_SILU;
-}
-
-static bool gates_gelu(const dt_hf_config *c) {
-    return c->act == DT_ACT_GELU_TANH;
-}
-
 static const struct {
     void (*forward)(step_ctx *);
     void (*backward)(step_ctx *);
@@ -417,8 +385,7 @@ static const struct {
     {post1_fwd,      post1_bwd,      adds_normed}, /* saves o, inv_o */
     {norm2_fwd,      norm2_bwd,      NULL       }, /* saves x2, inv2 */
     {gate_up_fwd,    gate_up_bwd,    NULL       }, /* saves h2 */
-    {swiglu_fwd,     swiglu_bwd,     gates_silu }, /* saves gu */
-    {geglu_fwd,      geglu_bwd,      gates_gelu }, /* saves gu */
+    {gate_fwd,       gate_bwd,       NULL       }, /* saves gu */
     {down_fwd,       down_bwd,       adds_plain }, /* saves f */
     {down_apart_fwd, down_apart_bwd, adds_normed}, /* saves f */
     {post2_fwd,      post2_bwd,      adds_normed}, /* saves d, inv_d */
