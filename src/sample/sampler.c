@@ -123,7 +123,7 @@ static int ids_from(const float *logits, int V, float least, int32_t *ids) {
         ids[n] = i;
         n += logits[i] >= least;
     }
-    return n < V ? n : V;
+    return n;
 }
 
 /* What the cuts leave of V tokens, looking only at the N in heap, which come before all others: how many are kept (popped
