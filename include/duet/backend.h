@@ -1,5 +1,5 @@
 /* A model that can be asked for tokens: weights, tokenizer, chat template and engine together.
- * Everything above this line works the same with a local engine or a script (and, later, a remote server). */
+ * Everything above this line works the same with a local engine or a script. */
 #ifndef DUET_BACKEND_H
 #define DUET_BACKEND_H
 
