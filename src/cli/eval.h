@@ -1,0 +1,71 @@
+/* duet eval: what its parts share. A row of the table is a plan (who answers, what is done to the signal) on a set of
+ * questions; models are opened once, rows run in order, reports come at the end. */
+#ifndef DUET_CLI_EVAL_H
+#define DUET_CLI_EVAL_H
+
+#include "cli/cli.h"
+
+enum { CLI_EVAL_PLANS = 8, CLI_EVAL_MODELS = 4 };
+
+/* A model is opened once, however many roles name its folder. */
+typedef struct cli_eval_models {
+    const char *path[CLI_EVAL_MODELS], *rope[CLI_EVAL_MODELS];
+    duet_backend *b[CLI_EVAL_MODELS];
+    size_t n;
+} cli_eval_models;
+
+/* A row to be: which pair, in which mode, under which name. */
+typedef struct cli_eval_plan {
+    duet_mode mode;
+    const char *variant;
+    bool before, shuffled, masked;
+} cli_eval_plan;
+
+/* One set of questions: a file, or what a family makes. */
+typedef struct cli_eval_set {
+    duet_dataset *file;
+    duet_example *made; /* owned */
+    const duet_example *v;
+    size_t n;
+    const char *name; /* for the table */
+} cli_eval_set;
+
+typedef struct cli_evaluation {
+    cli_args *a;
+    cli_eval_models models;
+    duet_backend *M, *m, *before_M, *before_m;
+    duet_pair *after, *before; /* before: NULL without --before-M and --before-m */
+    cli_eval_set set[CLI_MAX_LIST];
+    size_t n_sets;
+    duet_grader grader;
+    cli_eval_plan plan[CLI_EVAL_PLANS];
+    size_t n_plan;
+    duet_eval_row row[CLI_MAX_LIST * CLI_EVAL_PLANS]; /* all plans of the first set, then of the next */
+    size_t n_rows, at;
+    duet_eval_job job; /* being run */
+    size_t sample;     /* its next one */
+    FILE *samples;
+    int samples_errno; /* of its first failed write */
+    char *samples_path; /* of the file being written; it takes its name when all rows are done */
+    double began, last;
+} cli_evaluation;
+
+/* ---- eval_sets.c: questions ---- */
+duet_status cli_eval_open_sets(cli_evaluation *e, duet_err *err);
+void cli_eval_close_set(cli_eval_set *q);
+
+/* ---- eval_rows.c: models, and the rows of the table run in order ---- */
+duet_status cli_eval_open_pairs(cli_evaluation *e, duet_err *err);
+/* On failure e->at is the row that was being run: those before it are done. */
+duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err);
+
+/* ---- eval_report.c: table, JSON, plot ---- */
+int cli_eval_finish(cli_evaluation *e);
+/* Ctrl-C: the rows that are done are results, so they are printed; files of an earlier evaluation stay as they are. */
+int cli_eval_give_up(cli_evaluation *e);
+
+/* ---- eval_again.c: folders of earlier evaluations ---- */
+int cli_eval_rescore(const cli_args *a);
+int cli_eval_compare(const cli_args *a);
+
+#endif
