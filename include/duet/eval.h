@@ -71,9 +71,13 @@ duet_status duet_eval_plot(const duet_eval_row *rows, size_t n, const char *titl
 
 /* The line of a sample, without its newline; owned (free). NULL = no memory. */
 char *duet_eval_sample_line(const duet_eval_job *j, const char *instruction, const duet_example *e, const duet_pair_request *r, size_t sample, int score);
-/* Writes dir/results.json from dir/samples.jsonl. head_json: an object whose members come first; NULL = those of the
+/* Writes dir/results.json from dir/samples.jsonl, and dir/report.html from both. head_json: an object whose members come first; NULL = those of the
  * results.json that is there. Errors: DUET_E_FORMAT (line and reason), DUET_E_IO, DUET_E_NOMEM. */
 duet_status duet_eval_results(const char *dir, const char *head_json, duet_err *err);
+/* Writes dir/report.html, a page that needs nothing else, from dir/results.json and dir/samples.jsonl. One sample is in memory
+ * at a time. Of texts over 1 MiB, or less where all samples would take more than 192 MiB, the page has beginning and end.
+ * Errors: DUET_E_FORMAT, DUET_E_IO, DUET_E_NOMEM. */
+duet_status duet_eval_html(const char *dir, duet_err *err);
 /* Grades dir/samples.jsonl again, nothing is generated; both files are replaced. grader: for the score; NULL = the one in
  * results.json's settings.grader, where it is written to. *n_changed (may be NULL): samples whose strict, lenient or score
  * changed. Errors: DUET_E_USAGE (grader) and those of duet_eval_results. */

@@ -54,7 +54,7 @@ typedef struct cli_args {
     bool no_signal;
     /* tasks and evaluation */
     cli_list data;
-    const char *rescore, *compare_to;
+    const char *rescore, *compare_to, *report;
     const char *task, *map, *modes, *plot, *grader, *split;
     uint64_t choice_seed;
     int n, k, first;

@@ -123,6 +123,8 @@ static int run(const cli_command *self, cli_args *a) {
         return cli_fail(EXIT_USAGE, "eval: %s: a folder stands only after --compare X", a->rest[0]);
     if (a->rescore)
         return cli_eval_rescore(a);
+    if (a->report)
+        return cli_eval_report(a);
     int code = check_usage(&e);
     if (code)
         return code;
@@ -188,10 +190,12 @@ static const cli_opt opts[] = {
       "exit with 5 if the pair's accuracy is below X, from 0 to 1",                                                                                  NULL,                0, 1,       NULL                        },
     {0,   "plot",         CLI_TEXT, CLI_AT(plot),         "FILE",                   "draw accuracy against M tokens as SVG (needs gnuplot)",        NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
-    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write eval.json, table.txt, samples.jsonl, results.json and plot.svg there", NULL,                0, 0,
+    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write report.html, results.json, samples.jsonl, eval.json, table.txt and plot.svg there", NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
     {0,   "rescore",      CLI_TEXT, CLI_AT(rescore),      "DIR",
       "grade the samples of an earlier --out again (--grader: with another one); nothing is generated",                                                            NULL,                0, 0,       NULL                        },
+    {0,   "report",       CLI_TEXT, CLI_AT(report),       "DIR",                    "make DIR/report.html of an earlier --out again",               NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
     {0,   "compare",      CLI_TEXT, CLI_AT(compare_to),   "DIR",                    "differences to a second DIR: second minus first, question by question", NULL,       0, 0,
       NULL                                                                                                                                                                                                        },
     CLI_ROWS_TEMPLATES,
@@ -222,7 +226,8 @@ const cli_command cli_eval = {
             "that (\"\" for nothing). Plain rows without `kind`, and mapped ones, are asked as they stand. GPQA's "
             "questions are written nowhere.\n\n"
             "DIR/results.json has avg@k, pass@k, maj@k, strict and lenient accuracy, rates, tokens and the saved share with "
-            "95 % intervals over questions, and paired differences between the rows; DIR/samples.jsonl has every sample.\n\n"
+            "95 % intervals over questions, and paired differences between the rows; DIR/samples.jsonl has every sample; "
+            "DIR/report.html shows all of it in a browser, from disk.\n\n"
             "Ctrl-C prints the rows that are done and leaves the samples so far in DIR/samples.jsonl.part.",
     .examples = "duet eval --compare runs/x runs/y  # paired over the questions of both\n"
                 "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"

@@ -66,6 +66,7 @@ int cli_eval_give_up(cli_evaluation *e);
 
 /* ---- eval_again.c: folders of earlier evaluations ---- */
 int cli_eval_rescore(const cli_args *a);
+int cli_eval_report(const cli_args *a);
 int cli_eval_compare(const cli_args *a);
 
 #endif

@@ -14,6 +14,12 @@ int cli_eval_rescore(const cli_args *a) {
     return EXIT_DONE;
 }
 
+int cli_eval_report(const cli_args *a) {
+    duet_err err = {{0}};
+    duet_status st = duet_eval_html(a->report, &err);
+    return st ? cli_fail_input(st, &err) : EXIT_DONE;
+}
+
 static double real_of(const json_t *o, const char *key) {
     const json_t *j = json_object_get(o, key);
     return json_is_number(j) ? json_number_value(j) : (double)NAN;

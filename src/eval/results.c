@@ -256,6 +256,7 @@ duet_status duet_eval_results(const char *dir, const char *head_json, duet_err *
     if (!st) st = add_results(&s, root, err);
     if (!st && !(text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12)))) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", path);
     if (!st) st = dt_file_write_atomic(path, text, strlen(text), err);
+    if (!st) st = duet_eval_html(dir, err);
     dt_eval_store_clear(&s);
     json_decref(root);
     free(text);
