@@ -43,11 +43,20 @@ duet_sampling duet_sampling_defaults(void); /* greedy */
 typedef enum duet_stop { DUET_STOP_EOS, DUET_STOP_LENGTH, DUET_STOP_TOKEN, DUET_STOP_CALLBACK, DUET_STOP_CANCELLED } duet_stop;
 const char *duet_stop_name(duet_stop s); /* eos length stop callback cancelled */
 
+/* A token that could have come, with its log-prob. */
+typedef struct duet_likely {
+    int32_t id;
+    float logprob;
+} duet_likely;
+
 typedef struct duet_generation {
     int32_t *ids;    /* sampled tokens; the one that ended it (EOS, stop token) is the last and counted */
-    float *logprobs; /* of each, natural log under softmax(logits / temperature) before top-k/p cuts; greedy: temperature 1 */
+    float *logprobs; /* of each, natural log under softmax(logits / temperature), the model's own logits: before bias, penalties,
+                        `allow` and top-k/p cuts; greedy, or plain_logprobs: temperature 1 */
     size_t n;
     duet_stop stop;
+    duet_likely *top; /* [n][n_top]: the most likely tokens in each place, best first (ties: lowest id), same softmax */
+    int n_top;
 } duet_generation;
 
 typedef struct duet_usage {
@@ -56,6 +65,14 @@ typedef struct duet_usage {
     size_t output_tokens; /* sampled, all samples together */
     double queue_s, prefill_s, decode_s;
 } duet_usage;
+
+/* Added to a logit before sampling; an id may come more than once. */
+typedef struct duet_logit_bias {
+    int32_t id;
+    float bias; /* -inf: never */
+} duet_logit_bias;
+
+#define DUET_TOP_LOGPROBS_MAX 20
 
 typedef struct duet_gen_request {
     const int32_t *prompt; /* borrowed until the call returns */
@@ -71,6 +88,18 @@ typedef struct duet_gen_request {
     /* Called on the engine thread for each sampled token; non-zero ends that sample. May be NULL. */
     int (*on_token)(void *user, int sample, int32_t id, float logprob);
     void *user;
+    const duet_logit_bias *logit_bias; /* borrowed; NULL = none */
+    size_t n_logit_bias;
+    /* Taken off the logits of tokens that the sample has so far (its prompt does not count): once, and for each time. -2..2 */
+    double presence_penalty, frequency_penalty;
+    int top_logprobs;    /* most likely tokens to report in each place, 0..20 */
+    bool plain_logprobs; /* log-probs at temperature 1 whatever the sampling */
+    /* Says which tokens may come next, after the n that the sample has: bit id % 32 of word id / 32; ids from *n_bits on may
+     * not. Borrowed until the next call for this sample; NULL = any. Called once before each token on an engine thread, for
+     * several samples at a time. Where it leaves none the sample ends, stop = CALLBACK. NULL = no such rule. */
+    const uint32_t *(*allow)(void *user, int sample, const int32_t *ids, size_t n, int32_t *n_bits);
+    /* Polled like cancel: non-zero ends this request alone, whatever it is waiting for, stop = CALLBACK; that is no error. */
+    const volatile int *end;
     /* outputs */
     duet_generation *out; /* [n], filled by the call; end with duet_generation_clear */
     duet_usage usage;
@@ -78,9 +107,10 @@ typedef struct duet_gen_request {
 
 void duet_generation_clear(duet_generation *g);
 
-/* Runs all requests to their ends; returns when all are done. *cancel (may be NULL) is polled: non-zero stops
- * everything with stop = CANCELLED and DUET_E_CANCELLED, what was sampled is kept.
- * Errors: DUET_E_RANGE (prompt longer than the context: says both numbers; an id outside the vocabulary). */
+/* Runs all requests to their ends; returns when all are done. *cancel (may be NULL) is polled, in the queue, between the
+ * layers of a prompt and between tokens: non-zero stops this call's requests (no other caller's) with stop = CANCELLED and
+ * DUET_E_CANCELLED, what was sampled is kept.
+ * Errors: DUET_E_RANGE (prompt longer than the context: says both numbers; an id outside the vocabulary; a setting). */
 duet_status duet_engine_generate(duet_engine *e, duet_gen_request *reqs, size_t n_reqs, const volatile int *cancel, duet_err *err);
 
 typedef struct duet_engine_stats {

@@ -58,8 +58,9 @@ typedef struct duet_ledger {
     bool M_alone_estimated;  /* true: not from a run of this question */
 } duet_ledger;
 
-typedef enum duet_handoff { DUET_HANDOFF_END, DUET_HANDOFF_BUDGET, DUET_HANDOFF_EOS, DUET_HANDOFF_EMPTY, DUET_HANDOFF_GATE, DUET_HANDOFF_NONE } duet_handoff;
-const char *duet_handoff_name(duet_handoff h); /* end budget eos empty gate none */
+typedef enum duet_handoff { DUET_HANDOFF_END, DUET_HANDOFF_BUDGET, DUET_HANDOFF_EOS, DUET_HANDOFF_EMPTY, DUET_HANDOFF_GATE, DUET_HANDOFF_NONE,
+               DUET_HANDOFF_REQUEST } duet_handoff;
+const char *duet_handoff_name(duet_handoff h); /* end budget eos empty gate none request */
 typedef enum duet_signal_status { DUET_SIGNAL_CLOSED, DUET_SIGNAL_TRUNCATED, DUET_SIGNAL_UNTAGGED, DUET_SIGNAL_EMPTY } duet_signal_status;
 const char *duet_signal_status_name(duet_signal_status s);
 
@@ -80,6 +81,19 @@ typedef struct duet_pair_request {
      * Called from the engines' threads, never twice at a time; not after the call that answers has returned. */
     int (*on_text)(void *user, int stage, const char *text, size_t n);
     void *user;
+    /* Each sampled token, before the text that it makes certain; top[n_top]: what else could have come, in the answer. A stop
+     * string is held back as text, not as tokens. May be NULL; threads as of on_text. */
+    void (*on_token)(void *user, int stage, int32_t id, float logprob, const duet_likely *top, int n_top);
+    /* Mode duet: non-zero while M writes (or waits) ends its signal at the next token, and m answers from what there is. Polled;
+     * NULL = none. */
+    const volatile int *hand_over;
+    /* The answer stage, i.e. what m samples; in mode M all that M samples, its thought too, but for `stop`. Borrowed. */
+    const duet_logit_bias *logit_bias;
+    size_t n_logit_bias;
+    double presence_penalty, frequency_penalty; /* -2..2 */
+    int top_logprobs;        /* 0..20 */
+    const char *const *stop; /* strings that end the answer where its text comes to hold one, wherever tokens begin and end */
+    size_t n_stop;
     /* outputs, owned: duet_pair_request_clear */
     char *signal_text, *answer_text;
     size_t n_signal_text, n_answer_text;
@@ -88,6 +102,11 @@ typedef struct duet_pair_request {
     duet_signal_status signal_status;
     duet_handoff handoff;
     bool answer_cut;      /* answer ended by its budget */
+    duet_stop answer_stop;/* why it ended: TOKEN = a stop string */
+    int stop_matched;     /* which one (the text ends before it, its tokens are counted); -1 = none */
+    float *answer_logprobs; /* [n_answer_ids], temperature 1, the model's own: before bias, penalties and cuts */
+    duet_likely *answer_top; /* [n_answer_ids][n_answer_top], best first */
+    int n_answer_top;
     bool signal_cut;      /* signal shortened to fit m's context */
     duet_ledger ledger;
 } duet_pair_request;
@@ -107,14 +126,17 @@ void duet_pair_request_clear(duet_pair_request *r); /* outputs only */
  *   up to </think>      | closed or empty   | end, or empty where nothing stands between the tags
  *   cut by its budget   | truncated, ...    | budget: handed over closed; budget 0 does not call M, status empty
  *   EOS before </think> | truncated or untagged | eos (the usual end of a model without think tags: untagged)
+ *   until *hand_over    | truncated, ...    | request: handed over closed
  * A given signal and modes M and m have handoff none.
  *
  * Mode M: one generation until EOS, split at the end marker; without any tag (untagged) all of it is the answer, and
  * a thought that was cut has no answer.
  * m's context: of a signal that does not fit, the part `keep` says is handed over, so that the answer has its budget
  * or a quarter of what the question leaves, whichever is less.
+ * Stop strings are looked for in the answer's text as it is told: without leading white space, tags and end tokens. Of those
+ * that the text comes to hold the first to be whole counts, of several that end together the longest.
  * Errors: DUET_E_USAGE (a model that the mode needs is missing), DUET_E_RANGE (question too long: both numbers; bad
- * budget), DUET_E_FORMAT (question is not UTF-8), DUET_E_CANCELLED (outputs hold what there was), the backends'. */
+ * budget; empty stop string; bad setting), DUET_E_FORMAT (question is not UTF-8), DUET_E_CANCELLED (outputs hold what there was), the backends'. */
 duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, const volatile int *cancel, duet_err *err);
 
 /* One ledger as a JSON object (cli.md, "The ledger"); owned by the caller (free). NULL = no memory. */

@@ -35,7 +35,9 @@ static duet_status play(const duet_backend *b, duet_gen_request *r, int sample, 
     }
     g->ids = dt_calloc(limit, sizeof *g->ids);
     g->logprobs = dt_calloc(limit, sizeof *g->logprobs);
-    if (!g->ids || !g->logprobs) {
+    g->n_top = r->top_logprobs > 0; /* nothing else could have come */
+    g->top = g->n_top ? dt_calloc(limit, sizeof *g->top) : NULL;
+    if (!g->ids || !g->logprobs || (g->n_top && !g->top)) {
         return dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu tokens", b->name, limit);
     }
     while (g->n < limit) {
@@ -43,7 +45,14 @@ static duet_status play(const duet_backend *b, duet_gen_request *r, int sample, 
             g->stop = DUET_STOP_CANCELLED;
             return dt_fail(err, DUET_E_CANCELLED, "generation cancelled");
         }
+        if (r->end && __atomic_load_n(r->end, __ATOMIC_RELAXED)) {
+            g->stop = DUET_STOP_CALLBACK;
+            break;
+        }
         int32_t id = line->v[g->n];
+        if (g->n_top) {
+            g->top[g->n].id = id;
+        }
         g->ids[g->n++] = id;
         r->usage.output_tokens++;
         bool ends = is_in(eos, n_eos, id), stops = is_in(r->stop_ids, r->n_stop, id);

@@ -60,9 +60,10 @@ static duet_status allocate(duet_engine *e, duet_err *err) {
     e->seq_ids = dt_calloc((size_t)e->ctx, sizeof *e->seq_ids);
     e->logits_bytes = S * V * sizeof *e->logits;
     e->logits = dt_pages_alloc(e->logits_bytes);
-    e->scratch = dt_alloc_aligned((size_t)dt_pool_threads(e->pool) * 2 * V, sizeof *e->scratch);
+    e->scratch = dt_alloc_aligned((size_t)dt_pool_threads(e->pool) * 3 * V, sizeof *e->scratch);
+    e->seen = dt_calloc((size_t)dt_pool_threads(e->pool) * DT_BIT_WORDS(V), sizeof *e->seen);
     if (!e->slots || !e->order || !e->free_slots || !e->runs || !e->run_slot || !e->draws || !e->row_ids ||
-        !e->seq_ids || !e->logits || !e->scratch) {
+        !e->seq_ids || !e->logits || !e->scratch || !e->seen) {
         return dt_fail(err, DUET_E_NOMEM, "engine: no memory for %d sequences and a vocabulary of %d", e->max_seqs,
                        e->V);
     }
@@ -123,6 +124,7 @@ duet_status duet_engine_create(duet_model *model, const duet_engine_options *opt
     if (st) {
         goto done;
     }
+    dt_infer_watch(e->infer, dt_engine_step_is_vain, e);
     st = allocate(e, err);
     if (st) {
         goto done;
@@ -145,7 +147,7 @@ void duet_engine_destroy(duet_engine *e) {
         return;
     }
     pthread_mutex_lock(&e->lock);
-    e->stop = true;
+    __atomic_store_n(&e->stop, true, __ATOMIC_RELAXED); /* a step looks without the lock */
     pthread_cond_signal(&e->wake);
     while (e->n_callers > 0) { /* they still use the engine's lock */
         pthread_cond_wait(&e->finished, &e->lock);
@@ -167,6 +169,7 @@ void duet_engine_destroy(duet_engine *e) {
     free(e->seq_ids);
     dt_pages_free(e->logits, e->logits_bytes);
     free(e->scratch);
+    free(e->seen);
     pthread_cond_destroy(&e->finished);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);

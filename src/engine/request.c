@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char *duet_stop_name(duet_stop s) {
     static const char *const names[] = {"eos", "length", "stop", "callback", "cancelled"};
@@ -12,6 +13,7 @@ const char *duet_stop_name(duet_stop s) {
 void duet_generation_clear(duet_generation *g) {
     free(g->ids);
     free(g->logprobs);
+    free(g->top);
     *g = (duet_generation){0};
 }
 
@@ -37,7 +39,8 @@ static duet_status check(const duet_engine *e, const duet_gen_request *r, duet_e
                            e->V - 1);
         }
     }
-    return dt_sampling_check(&r->sampling, err);
+    duet_status st = dt_gen_check(r, e->V, err);
+    return st ? st : dt_sampling_check(&r->sampling, err);
 }
 
 static duet_status check_all(const duet_engine *e, const duet_gen_request *reqs, size_t n, duet_err *err) {
@@ -67,7 +70,48 @@ static duet_status prepare(const duet_engine *e, duet_gen_request *r, dt_job *jo
     q->state = calloc((size_t)q->n, sizeof *q->state);
     q->n_todo = q->n_left = q->n;
     job->n_left++;
+    job->has_ends = job->has_ends || r->end;
     return q->state ? DUET_OK : DUET_E_NOMEM;
+}
+
+/* A job the worker has not seen yet is its caller's to take back. */
+static void take_back(duet_engine *e, dt_job *job) {
+    dt_job **at = &e->incoming, *last = NULL;
+    while (*at != job) { /* it is in the list. NOLINT(clang-analyzer-core.NullDereference) */
+        last = *at;
+        at = &last->next;
+    }
+    *at = job->next;
+    if (e->incoming_last == job) {
+        e->incoming_last = last;
+    }
+    for (size_t i = 0; i < job->n_reqs; i++) {
+        for (int j = 0; j < job->reqs[i].n; j++) {
+            job->reqs[i].r->out[j].stop = job->reqs[i].limit > 0 ? DUET_STOP_CANCELLED : DUET_STOP_LENGTH;
+        }
+        job->reqs[i].r->usage.queue_s = dt_now() - job->t_submit;
+    }
+    job->st = dt_fail(&job->err, DUET_E_CANCELLED, "generation cancelled");
+    job->done = true;
+}
+
+/* The worker may be busy with others for longer than a caller's patience: until it has the job, its caller looks. */
+static void wait_for(duet_engine *e, dt_job *job) {
+    while (!job->done) {
+        if (!job->cancel || job->taken) {
+            pthread_cond_wait(&e->finished, &e->lock);
+            continue;
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 50 * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_cond_timedwait(&e->finished, &e->lock, &until);
+        if (!job->done && !job->taken && __atomic_load_n(job->cancel, __ATOMIC_RELAXED)) {
+            take_back(e, job);
+        }
+    }
 }
 
 static void queue_and_wait(duet_engine *e, dt_job *job) {
@@ -85,9 +129,7 @@ static void queue_and_wait(duet_engine *e, dt_job *job) {
     e->incoming_last = job;
     e->n_callers++;
     pthread_cond_signal(&e->wake);
-    while (!job->done) {
-        pthread_cond_wait(&e->finished, &e->lock);
-    }
+    wait_for(e, job);
     if (--e->n_callers == 0 && e->stop) {
         pthread_cond_broadcast(&e->finished);
     }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHARED_STEP_S 0.5      /* aim of a step that several callers share, seconds */
 #define SERIAL_SAMPLING 16384 /* fewer logits than this are not worth waking other threads for */
 
 /* ---- tokens of a sequence ---- */
@@ -138,6 +139,10 @@ static void shrink(duet_generation *g) {
     g->ids = ids ? ids : g->ids;
     float *logprobs = realloc(g->logprobs, g->n * sizeof *logprobs);
     g->logprobs = logprobs ? logprobs : g->logprobs;
+    if (g->n_top > 0) {
+        duet_likely *top = realloc(g->top, g->n * (size_t)g->n_top * sizeof *top);
+        g->top = top ? top : g->top;
+    }
 }
 
 static void end_request(dt_request *q) {
@@ -176,39 +181,74 @@ static void end_job_if_done(duet_engine *e, dt_job *job) {
     e->ended = job;
 }
 
-/* Ends all that is left of a job, keeping what was sampled. */
+/* Ends all that is left of a request, keeping what was sampled. */
+static void break_request(duet_engine *e, dt_request *q, duet_stop stop) {
+    for (int i = e->n_order - 1; i >= 0; i--) {
+        dt_slot *s = &e->slots[e->order[i]];
+        if (s->req == q) {
+            int sample = s->sample;
+            give_slot(e, s);
+            end_sample(q, sample, stop);
+        }
+    }
+    wait_remove(e, q);
+    for (int j = 0; q->state && j < q->n; j++) {
+        if (q->state[j] == DT_TODO) {
+            end_sample(q, j, stop);
+        }
+    }
+}
+
 static void break_job(duet_engine *e, dt_job *job, duet_status st, const duet_err *why) {
     job->st = st;
     job->err = *why;
-    for (int i = e->n_order - 1; i >= 0; i--) {
-        dt_slot *s = &e->slots[e->order[i]];
-        if (s->req->job == job) {
-            dt_request *q = s->req;
-            int sample = s->sample;
-            give_slot(e, s);
-            end_sample(q, sample, DUET_STOP_CANCELLED);
-        }
-    }
     for (size_t i = 0; i < job->n_reqs; i++) {
-        dt_request *q = &job->reqs[i];
-        wait_remove(e, q);
-        for (int j = 0; q->state && j < q->n; j++) {
-            if (q->state[j] == DT_TODO) {
-                end_sample(q, j, DUET_STOP_CANCELLED);
-            }
+        if (job->reqs[i].n_left > 0) {
+            break_request(e, &job->reqs[i], DUET_STOP_CANCELLED);
         }
     }
     end_job_if_done(e, job);
 }
 
+static bool is_set(const volatile int *flag) {
+    return flag && __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
 static void poll_cancel(duet_engine *e) {
     for (dt_job *job = e->jobs, *next; job; job = next) {
         next = job->next;
-        if (job->cancel && __atomic_load_n(job->cancel, __ATOMIC_RELAXED)) {
+        if (is_set(job->cancel)) {
             duet_err why;
             break_job(e, job, dt_fail(&why, DUET_E_CANCELLED, "generation cancelled"), &why);
+            continue;
+        }
+        bool ended = false;
+        for (size_t i = 0; job->has_ends && i < job->n_reqs; i++) {
+            if (job->reqs[i].n_left > 0 && is_set(job->reqs[i].r->end)) {
+                break_request(e, &job->reqs[i], DUET_STOP_CALLBACK);
+                ended = true;
+            }
+        }
+        if (ended) {
+            end_job_if_done(e, job);
         }
     }
+}
+
+/* Between the layers of a step: true if at least half of its rows are nobody's any more. The step is given up then and
+ * planned anew, so that a long prompt does not outlive its caller; others lose less than those who left had cost them. */
+bool dt_engine_step_is_vain(void *engine) {
+    const duet_engine *e = engine;
+    int all = 0, vain = 0;
+    if (__atomic_load_n(&e->stop, __ATOMIC_RELAXED)) {
+        return true;
+    }
+    for (int i = 0; i < e->n_runs; i++) {
+        const dt_request *q = e->slots[e->run_slot[i]].req;
+        all += e->runs[i].n;
+        vain += is_set(q->job->cancel) || is_set(q->r->end) ? e->runs[i].n : 0;
+    }
+    return vain > 0 && 2 * vain >= all;
 }
 
 /* ---- admission ---- */
@@ -246,13 +286,17 @@ static bool worth_waiting(const duet_engine *e, const dt_request *q, int remembe
 }
 
 /* The output's memory, whole at once: nothing is allocated while tokens come. */
-static duet_status reserve_output(const dt_request *q, duet_generation *g, duet_err *err) {
+static duet_status reserve_output(const duet_engine *e, const dt_request *q, duet_generation *g, duet_err *err) {
     if (g->ids) {
         return DUET_OK;
     }
     g->ids = dt_calloc((size_t)q->limit, sizeof *g->ids);
     g->logprobs = dt_calloc((size_t)q->limit, sizeof *g->logprobs);
-    if (!g->ids || !g->logprobs) {
+    g->n_top = q->r->top_logprobs < e->V ? q->r->top_logprobs : e->V;
+    if (g->n_top > 0) {
+        g->top = dt_calloc((size_t)q->limit, (size_t)g->n_top * sizeof *g->top);
+    }
+    if (!g->ids || !g->logprobs || (g->n_top > 0 && !g->top)) {
         return dt_fail(err, DUET_E_NOMEM, "engine: no memory for an output of %d tokens", q->limit);
     }
     return DUET_OK;
@@ -289,7 +333,7 @@ static verdict admit_sample(duet_engine *e, dt_request *q, duet_status *st, duet
         if (dt_kv_free_pages(e->kv) <= e->n_order) {
             return FULL;
         }
-        *st = reserve_output(q, g, err);
+        *st = reserve_output(e, q, g, err);
         if (*st) {
             return FULL;
         }
@@ -309,7 +353,7 @@ static verdict admit_sample(duet_engine *e, dt_request *q, duet_status *st, duet
     if (e->n_order > 0 && dt_kv_free_pages(e->kv) < (target - found) / DT_KV_PAGE + e->n_order) {
         return FULL;
     }
-    *st = reserve_output(q, g, err);
+    *st = reserve_output(e, q, g, err);
     if (*st) {
         return FULL;
     }
@@ -393,8 +437,19 @@ static bool make_room(duet_engine *e, int at) {
     return true;
 }
 
+/* Prompt tokens of the next step. While several callers share the engine a step is short, for those who decode and for those
+ * who leave; one caller alone gets whole chunks and is looked after between layers. */
+static int step_budget(const duet_engine *e) {
+    if (!e->jobs || !e->jobs->next) {
+        return e->chunk;
+    }
+    int most = e->row_s > 0 ? (int)(SHARED_STEP_S / e->row_s) : 64;
+    most = most > 16 ? most : 16;
+    return most < e->chunk ? most : e->chunk;
+}
+
 static void plan(duet_engine *e) {
-    int rows = 0, budget = e->chunk;
+    int rows = 0, budget = step_budget(e);
     e->n_runs = 0;
     for (int i = 0; i < e->n_order; i++) {
         dt_slot *s = &e->slots[e->order[i]];
@@ -448,13 +503,41 @@ static duet_status end_prefill(duet_engine *e, int slot, const float *logits, du
     return DUET_OK;
 }
 
+static bool changes(const dt_adjust *a) {
+    return a->n_bias > 0 || a->allowed || a->presence < 0 || a->presence > 0 || a->frequency < 0 || a->frequency > 0;
+}
+
 static void draw_task(void *arg, size_t task, int thread) {
     duet_engine *e = arg;
     dt_draw *d = &e->draws[task];
     const dt_slot *s = &e->slots[d->slot];
     const duet_gen_request *r = s->req->r;
-    d->id = dt_sample(e->kernels, d->logits, e->V, &r->sampling, r->key + (uint64_t)s->sample, s->gen->n,
-                      e->scratch + (size_t)thread * 2 * (size_t)e->V, &d->logprob);
+    const size_t V = (size_t)e->V;
+    const float inv_temp = r->sampling.temperature > 0 && !r->plain_logprobs ? (float)(1.0 / r->sampling.temperature) : 1.0F;
+    float *scratch = e->scratch + (size_t)thread * 3 * V, *changed = scratch + 2 * V;
+    duet_generation *g = s->gen;
+    dt_adjust a = {.bias = r->logit_bias, .n_bias = r->n_logit_bias, .presence = r->presence_penalty,
+                   .frequency = r->frequency_penalty, .ids = g->ids, .n = g->n};
+    int32_t only = -1;
+    if (r->allow) {
+        a.allowed = r->allow(r->user, s->sample, g->ids, g->n, &a.n_allowed);
+    }
+    if (changes(&a)) {
+        only = dt_adjust_logits(e->kernels, &a, d->logits, e->V, changed, e->seen + (size_t)thread * DT_BIT_WORDS(V));
+    }
+    if (only >= 0) {
+        d->id = only < e->V ? only : -1;
+    } else {
+        d->id = dt_sample_pick(e->kernels, changes(&a) ? changed : d->logits, e->V, &r->sampling, r->key + (uint64_t)s->sample,
+                               g->n, scratch);
+    }
+    if (d->id >= 0) {
+        d->logprob = dt_sample_logprob(e->kernels, d->logits, e->V, d->id, inv_temp);
+    }
+    if (d->id >= 0 && g->n_top > 0) {
+        dt_sample_likely(e->kernels, d->logits, e->V, g->n_top, inv_temp, (int32_t *)(void *)scratch,
+                         g->top + g->n * (size_t)g->n_top);
+    }
 }
 
 static bool is_in(const int32_t *ids, size_t n, int32_t id) {
@@ -501,8 +584,8 @@ static void apply(duet_engine *e, const dt_draw *d) {
     dt_request *q = s->req;
     dt_job *job = q->job;
     int sample = s->sample;
-    duet_stop stop = DUET_STOP_LENGTH;
-    if (!append(e, s, d, &stop)) {
+    duet_stop stop = DUET_STOP_CALLBACK;
+    if (d->id >= 0 && !append(e, s, d, &stop)) {
         return;
     }
     if (e->prefix_cache) {
@@ -513,6 +596,18 @@ static void apply(duet_engine *e, const dt_draw *d) {
     end_job_if_done(e, job);
 }
 
+/* Steps of few rows read the weights and say little about rows. */
+static void note_speed(duet_engine *e, double seconds) {
+    int rows = 0;
+    for (int i = 0; i < e->n_runs; i++) {
+        rows += e->runs[i].n;
+    }
+    if (rows >= 16) {
+        double s = seconds / rows;
+        e->row_s = e->row_s > 0 ? 0.5 * (e->row_s + s) : s;
+    }
+}
+
 static void step(duet_engine *e) {
     duet_err why;
     poll_cancel(e);
@@ -521,7 +616,13 @@ static void step(duet_engine *e) {
     if (e->n_runs == 0) {
         return;
     }
+    double t0 = dt_now();
     duet_status st = dt_infer_run(e->infer, e->kv, e->runs, e->n_runs, e->logits, &why);
+    if (st == DUET_E_CANCELLED) { /* given up; nothing of it counts, and the next step begins with who left */
+        e->n_runs = 0;
+        return;
+    }
+    note_speed(e, dt_now() - t0);
     const float *row = e->logits;
     e->n_draws = 0;
     for (int i = 0; i < e->n_runs && !st; i++) {
@@ -584,6 +685,9 @@ void *dt_engine_worker(void *engine) {
         dt_job *job = e->incoming;
         bool stop = e->stop;
         e->incoming = e->incoming_last = NULL;
+        for (dt_job *j = job; j; j = j->next) {
+            j->taken = true;
+        }
         pthread_mutex_unlock(&e->lock);
 
         double t0 = dt_now();

@@ -22,12 +22,16 @@ typedef struct dt_job {
     dt_request *reqs;
     size_t n_reqs, n_left; /* requests not finished */
     const volatile int *cancel;
+    bool has_ends; /* a request can be ended alone */
+    bool taken;    /* the worker has it */
     duet_status st;
     duet_err err;
     double t_submit;
     bool done;
     struct dt_job *next; /* in incoming, then jobs, then ended */
 } dt_job;
+
+#define DT_BIT_WORDS(n) (((size_t)(n) + 31) / 32)
 
 enum { DT_TODO, DT_RUNNING, DT_DONE }; /* of a sample */
 
@@ -63,7 +67,7 @@ typedef struct dt_slot {
 typedef struct dt_draw {
     int slot;
     const float *logits;
-    int32_t id;
+    int32_t id; /* -1: none may come */
     float logprob;
 } dt_draw;
 
@@ -100,12 +104,16 @@ struct duet_engine {
     int32_t *seq_ids; /* [ctx]: a sequence's tokens, prompt and output together */
     float *logits;    /* [max_seqs][V]; its memory comes when rows are used */
     size_t logits_bytes;
-    float *scratch;   /* [threads][2 V] */
+    float *scratch;   /* [threads][3 V]: two of the sampler, the row with a request's changes */
+    uint32_t *seen;   /* [threads][V bits], zero */
+    double row_s;     /* seconds a row of a prompt takes, of late; 0 = not known */
     dt_draw *draws;   /* [max_seqs] */
     int n_draws;
     size_t step_output, step_prompt, step_cached;
 };
 
-void *dt_engine_worker(void *engine); /* sched.c */
+/* sched.c */
+void *dt_engine_worker(void *engine);
+bool dt_engine_step_is_vain(void *engine);
 
 #endif

@@ -16,6 +16,8 @@ struct dt_infer {
     int *pos;         /* [max_rows] */
     int *row0;        /* first row of each sequence, [max_rows] */
     dt_attend *attend;
+    bool (*vain)(void *arg); /* NULL = runs are never given up */
+    void *vain_arg;
 };
 
 duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer **out, duet_err *err) {
@@ -71,6 +73,11 @@ void dt_infer_destroy(dt_infer *f) {
     free(f);
 }
 
+void dt_infer_watch(dt_infer *f, bool (*vain)(void *arg), void *arg) {
+    f->vain = vain;
+    f->vain_arg = arg;
+}
+
 static void attend(dt_walk *w, int layer, dt_layer_rows *a) {
     dt_infer *f = w->ctx;
     dt_attend_run(f->attend, layer, a->rot, a->a);
@@ -112,8 +119,10 @@ duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n
 
     dt_walk w = {.m = m, .kr = dt_kernels_get(), .pool = f->pool, .T = rows, .pos = f->pos, .scratch = f->product,
                  .attend = attend, .ctx = f};
-    for (int l = 0; l < m->cfg.n_layers; l++)
+    for (int l = 0; l < m->cfg.n_layers; l++) {
+        if (f->vain && f->vain(f->vain_arg)) return dt_fail(err, DUET_E_CANCELLED, "inference: given up");
         dt_block_forward(&w, l, &f->acts, f->acts.x);
+    }
 
     for (int i = 0; i < n_seqs; i++)
         for (int j = seqs[i].n - seqs[i].n_logits; j < seqs[i].n; j++)

@@ -134,6 +134,9 @@ typedef struct dt_infer dt_infer; /* scratch for up to max_rows tokens a call; o
 
 duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer **out, duet_err *err);
 void dt_infer_destroy(dt_infer *f);
+/* vain(arg) is asked between layers from now on: true gives a run up, DUET_E_CANCELLED, its logits undefined and its new keys
+ * and values to be written again. */
+void dt_infer_watch(dt_infer *f, bool (*vain)(void *arg), void *arg);
 /* Sum of n over seqs <= max_rows. logits: [sum of n_logits][V], in the order of seqs. */
 duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n_seqs, float *logits, duet_err *err);
 

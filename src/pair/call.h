@@ -25,12 +25,31 @@ struct duet_pair {
     bool shares_tokens;
 };
 
+/* Stop strings looked for in a text that comes byte by byte (stop.c). */
+typedef struct dt_stops {
+    const char *const *v; /* borrowed */
+    size_t n;
+    size_t *len, *at; /* [n]: of each string its length, and how much of it the text ends with */
+    size_t *fail;     /* of each prefix the longest proper end that begins the string again; all strings in a row */
+} dt_stops;
+duet_status dt_stops_open(dt_stops *s, const char *const *strings, size_t n, duet_err *err);
+void dt_stops_clear(dt_stops *s);
+int dt_stops_push(dt_stops *s, char byte); /* the string that is whole now (the longest), -1 = none */
+size_t dt_stops_held(const dt_stops *s);   /* bytes at the end of the text that may begin a string */
+
 /* Text of one generation as it becomes certain, on its way to on_text (stream.c). */
 typedef struct dt_stream {
     const duet_pair_request *r;
     const dt_side *side;
     duet_decoder *decoder;
+    duet_decoder *of_answer; /* mode M: for what follows the thought */
+    dt_stops stops;
+    dt_buf unsaid;           /* end of the answer's text that may begin a stop string */
+    size_t n_said;           /* bytes of the answer before that */
+    int matched;             /* stop string that ended the answer, -1 = none */
+    size_t cut;              /* the answer's length before it */
     bool *stop_all;         /* a callback asked to stop: the other requests of the call stop too */
+    bool no_memory;         /* it was we who stopped them */
     int stage;              /* 0 signal, 1 answer */
     bool seen_open, fresh;  /* the opening tag came; it was the last token */
     bool in_text;           /* some text of this stage was said */
@@ -45,6 +64,8 @@ typedef struct dt_turn {
     bool stop_at_close;
     duet_sampling sampling;
     uint64_t key;
+    bool answers;              /* what the request says of the answer holds for it */
+    const volatile int *end;   /* the request's hand_over, for M */
     duet_generation gen;
     duet_usage usage;
     dt_stream stream;
@@ -69,6 +90,7 @@ void dt_turns_clear(dt_turns *t);
 /* Asks one model for all turns that want it; the others are left alone. */
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
                         const volatile int *cancel, duet_err *err);
+void dt_turn_shape(const duet_pair_request *r, duet_gen_request *g); /* what r says of its answer */
 void dt_turn_clear(dt_turn *t);
 size_t dt_turn_spoken(const dt_turn *t); /* sampled tokens without the EOS that ended them */
 
@@ -77,7 +99,10 @@ duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_
 /* ---- stream.c ---- */
 
 duet_status dt_stream_init(dt_stream *s, const duet_pair_request *r, const dt_side *side, int stage, duet_err *err);
-int dt_stream_token(dt_stream *s, int32_t id); /* non-zero: stop */
+void dt_stream_clear(dt_stream *s);
+bool dt_stream_reads(const dt_stream *s);      /* false: nobody wants to see tokens */
+/* top[n_top]: as of on_token. Non-zero: stop. */
+int dt_stream_token(dt_stream *s, int32_t id, float logprob, const duet_likely *top, int n_top);
 void dt_stream_end(dt_stream *s);              /* what is still held becomes text */
 
 /* ---- the stages ---- */
@@ -87,9 +112,8 @@ duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
 /* handoff.c: the part of the signal that m may see, and m's prompt around it. */
 duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err);
 duet_status dt_stage2_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
-/* ids become the request's answer, their text trimmed, without the last one if that is an end token. */
-duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const int32_t *ids, size_t n, bool ended,
-                             duet_err *err);
+/* What t sampled from token `from` on becomes the request's answer: its text trimmed, without the end token or a stop string. */
+duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const dt_turn *t, size_t from, duet_err *err);
 
 /* ledger.c */
 void dt_ledger_fill(const duet_pair *p, dt_pair_call *c);

@@ -1,6 +1,7 @@
 /* The whole DUET call: stage 1 -> handoff -> stage 2 -> ledger, for many questions at once.
  * [duet-algorithm sections 1 and 2; DUET, arXiv 2605.01111] */
 #include "pair/call.h"
+#include "sample/sample.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 /* ---- names ---- */
 
 static const char *const mode_names[] = {"duet", "M", "m"};
-static const char *const handoff_names[] = {"end", "budget", "eos", "empty", "gate", "none"};
+static const char *const handoff_names[] = {"end", "budget", "eos", "empty", "gate", "none", "request"};
 static const char *const status_names[] = {"closed", "truncated", "untagged", "empty"};
 
 const char *duet_mode_name(duet_mode m) {
@@ -175,9 +176,26 @@ void duet_pair_request_clear(duet_pair_request *r) {
     free(r->answer_text);
     free(r->signal_ids);
     free(r->answer_ids);
+    free(r->answer_logprobs);
+    free(r->answer_top);
+    r->answer_logprobs = NULL;
+    r->answer_top = NULL;
+    r->n_answer_top = 0;
     r->signal_text = r->answer_text = NULL;
     r->signal_ids = r->answer_ids = NULL;
     r->n_signal_text = r->n_answer_text = r->n_signal_ids = r->n_answer_ids = 0;
+}
+
+/* Before M is asked: what the engine would refuse of the answer must not cost a signal. */
+static duet_status check_answer(const dt_side *side, const duet_pair_request *r, duet_err *err) {
+    for (size_t i = 0; i < r->n_stop; i++) {
+        if (!r->stop[i][0]) {
+            return dt_fail(err, DUET_E_RANGE, "stop string %zu of %zu is empty", i + 1, r->n_stop);
+        }
+    }
+    duet_gen_request g = {0};
+    dt_turn_shape(r, &g);
+    return dt_gen_check(&g, duet_tokenizer_size(side->tok), err);
 }
 
 static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_err *err) {
@@ -193,7 +211,7 @@ static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_er
         return dt_fail(err, DUET_E_RANGE, "budgets of %d and %d tokens: must be 0 or more, or -1 for no bound",
                        r->signal_budget, r->answer_budget);
     }
-    return DUET_OK;
+    return check_answer(r->mode == DUET_MODE_M ? &p->M : &p->m, r, err);
 }
 
 /* A step of the call, done for each request; the sentence says which one failed. */
@@ -216,6 +234,7 @@ static duet_status begin(const duet_pair *p, duet_pair_request *reqs, size_t n, 
             return n > 1 ? dt_fail_in(err, st, "question %zu of %zu", i + 1, n) : st;
         }
         calls[i].r = &reqs[i];
+        calls[i].M.stream.matched = calls[i].m.stream.matched = -1;
         turns[i] = &calls[i].M;
         turns[n + i] = &calls[i].m;
     }
@@ -232,6 +251,8 @@ duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, co
     for (size_t i = 0; i < n; i++) {
         duet_pair_request_clear(&reqs[i]);
         reqs[i].signal_cut = reqs[i].answer_cut = false;
+        reqs[i].answer_stop = DUET_STOP_CANCELLED; /* until it is known */
+        reqs[i].stop_matched = -1;
         reqs[i].ledger = (duet_ledger){.cost = (double)NAN};
     }
     if (st || (st = begin(p, reqs, n, calls, turns, err))) {

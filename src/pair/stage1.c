@@ -24,6 +24,8 @@ duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err
     c->M.stop_at_close = !whole && !r->M_to_eos;
     c->M.sampling = r->M;
     c->M.key = r->key;
+    c->M.answers = whole;
+    c->M.end = whole ? NULL : r->hand_over;
     if (!c->M.ask) {
         return DUET_OK;
     }
@@ -73,12 +75,11 @@ static duet_status split(const duet_pair *p, dt_pair_call *c, dt_signal_span s, 
     if (s.status == DT_SIGNAL_UNTAGGED) { /* it answered without a thought */
         s.end = s.begin;
     }
-    c->r->answer_cut = !t->ask || t->gen.stop == DUET_STOP_LENGTH;
     duet_status st = take_signal(p, c, t->gen.ids + s.begin, s.end - s.begin, err);
     if (st) {
         return st;
     }
-    return dt_stage2_answer(&p->M, c, t->gen.ids + from, t->gen.n - from, t->gen.n > n, err);
+    return dt_stage2_answer(&p->M, c, t, from, err);
 }
 
 duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err) {
@@ -105,6 +106,8 @@ duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     }
     if (has_close(&p->M, t->gen.ids, n)) {
         r->handoff = s.status == DT_SIGNAL_EMPTY ? DUET_HANDOFF_EMPTY : DUET_HANDOFF_END;
+    } else if (t->ask && t->gen.stop == DUET_STOP_CALLBACK) {
+        r->handoff = DUET_HANDOFF_REQUEST;
     } else {
         r->handoff = t->ask && t->gen.stop == DUET_STOP_EOS ? DUET_HANDOFF_EOS : DUET_HANDOFF_BUDGET;
     }

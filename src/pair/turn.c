@@ -45,9 +45,18 @@ void dt_turns_clear(dt_turns *t) {
 
 static int on_token(void *user, int sample, int32_t id, float logprob) {
     dt_turn *t = user;
-    (void)sample;
-    (void)logprob;
-    return dt_stream_token(&t->stream, id);
+    size_t n_top = (size_t)t->gen.n_top;
+    (void)sample; /* this token is the last of gen */
+    return dt_stream_token(&t->stream, id, logprob, n_top ? t->gen.top + (t->gen.n - 1) * n_top : NULL, (int)n_top);
+}
+
+/* What a pair's request says of its answer. */
+void dt_turn_shape(const duet_pair_request *r, duet_gen_request *g) {
+    g->logit_bias = r->logit_bias;
+    g->n_logit_bias = r->n_logit_bias;
+    g->presence_penalty = r->presence_penalty;
+    g->frequency_penalty = r->frequency_penalty;
+    g->top_logprobs = r->top_logprobs;
 }
 
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
@@ -61,7 +70,7 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
         return dt_fail(err, DUET_E_NOMEM, "pair: no memory for %zu questions", n);
     }
     for (size_t i = 0; i < n; i++) {
-        streams = streams || (turns[i]->ask && turns[i]->stream.r && turns[i]->stream.r->on_text);
+        streams = streams || (turns[i]->ask && dt_stream_reads(&turns[i]->stream));
     }
     for (size_t i = 0; i < n; i++) {
         dt_turn *t = turns[i];
@@ -81,7 +90,12 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
                                              .n_eos = side->n_eos,
                                              .on_token = streams ? on_token : NULL,
                                              .user = t,
+                                             .plain_logprobs = true,
+                                             .end = t->end,
                                              .out = &t->gen};
+        if (t->answers) {
+            dt_turn_shape(t->stream.r, &reqs[n_asked - 1]);
+        }
     }
     if (n_asked > 0) {
         st = duet_backend_generate(side->b, reqs, n_asked, cancel, err);
@@ -94,6 +108,11 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
             }
         }
     }
+    for (size_t i = 0; i < n && !st; i++) {
+        if (turns[i]->ask && turns[i]->stream.no_memory) {
+            st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for the text of an answer");
+        }
+    }
     if (!st && *stop_all) {
         st = dt_fail(err, DUET_E_CANCELLED, "stopped by the caller");
     }
@@ -104,7 +123,7 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
 void dt_turn_clear(dt_turn *t) {
     duet_ids_free(&t->prompt);
     duet_generation_clear(&t->gen);
-    duet_decoder_destroy(t->stream.decoder);
+    dt_stream_clear(&t->stream);
     *t = (dt_turn){0};
 }
 

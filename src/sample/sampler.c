@@ -199,20 +199,45 @@ static int32_t pick_plain(const float *w, int V, double min_p, double u, int32_t
     return fallback;
 }
 
+int32_t dt_sample_pick(const dt_kernels *kr, const float *logits, int V, const duet_sampling *s, uint64_t stream,
+                       uint64_t position, float *scratch) {
+    int32_t top = argmax(kr, logits, V);
+    if (s->temperature <= 0) {
+        return top;
+    }
+    float *w = scratch;
+    kr->exp_weights(w, logits, (size_t)V, logits[top], (float)(1.0 / s->temperature)); /* 0 also for -inf and NaN */
+    double u = dt_rng_at(s->seed, stream, position);
+    bool cut = (s->top_k > 0 && s->top_k < V) || (s->top_p > 0 && s->top_p < 1);
+    return cut ? pick_cut(logits, logits[top], w, (int32_t *)(void *)(scratch + V), V, s, u) : pick_plain(w, V, s->min_p, u, top);
+}
+
+float dt_sample_logprob(const dt_kernels *kr, const float *logits, int V, int32_t id, float inv_temp) {
+    float logprob = 0;
+    kr->xent(logits, (size_t)V, &id, 1, V, inv_temp, &logprob, NULL, NULL);
+    return logprob;
+}
+
+void dt_sample_likely(const dt_kernels *kr, const float *logits, int V, int k, float inv_temp, int32_t *ids,
+                      duet_likely *out) {
+    best_ids(logits, V, k, ids);
+    for (int n = k; n > 0; n--) { /* the worst of those left is on top */
+        out[n - 1].id = ids[0];
+        ids[0] = ids[n - 1];
+        sift_down(logits, ids, n - 1, 0, true);
+    }
+    /* log p(i) = (z(i) - max) - log(sum), and of the first z(i) is the maximum. */
+    const float top = logits[out[0].id] * inv_temp, first = dt_sample_logprob(kr, logits, V, out[0].id, inv_temp);
+    for (int i = 0; i < k; i++) {
+        out[i].logprob = (logits[out[i].id] * inv_temp - top) + first;
+    }
+}
+
 int32_t dt_sample(const dt_kernels *kr, const float *logits, int V, const duet_sampling *s, uint64_t stream,
                   uint64_t position, float *scratch, float *logprob) {
-    int32_t top = argmax(kr, logits, V), id = top;
-    float inv_temp = s->temperature > 0 ? (float)(1.0 / s->temperature) : 1.0F;
-
-    if (s->temperature > 0) {
-        float *w = scratch;
-        kr->exp_weights(w, logits, (size_t)V, logits[top], inv_temp); /* 0 also for -inf and NaN */
-        double u = dt_rng_at(s->seed, stream, position);
-        bool cut = (s->top_k > 0 && s->top_k < V) || (s->top_p > 0 && s->top_p < 1);
-        id = cut ? pick_cut(logits, logits[top], w, (int32_t *)(void *)(scratch + V), V, s, u) : pick_plain(w, V, s->min_p, u, top);
-    }
+    int32_t id = dt_sample_pick(kr, logits, V, s, stream, position, scratch);
     if (logprob) {
-        kr->xent(logits, (size_t)V, &id, 1, V, inv_temp, logprob, NULL, NULL);
+        *logprob = dt_sample_logprob(kr, logits, V, id, s->temperature > 0 ? (float)(1.0 / s->temperature) : 1.0F);
     }
     return id;
 }

@@ -605,6 +605,150 @@ static void test_stopping(void **state) {
     close_stage(&s);
 }
 
+/* ---- what is said of an answer ---- */
+
+static void test_stop_strings(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *reply, *stop[3], *want;
+        int matched;
+    } cases[] = {
+        {"none",                  "the answer is four",         {"red", NULL},                    "the answer is four", -1},
+        {"in the middle",         "the answer is four",         {" is", NULL},                    "the answer",         0 },
+        {"within a token",        "the answer is four",         {"swer", NULL},                   "the an",             0 },
+        {"across tokens",         "the answer is four",         {"wer is f", NULL},               "the ans",            0 },
+        {"the whole",             "the answer is four",         {"the answer is four", NULL},     "",                   0 },
+        {"the last character",    "the answer is four",         {"r", "is four", NULL},           "the answe",          0 },
+        {"first whole one counts","the answer is four",         {"answer is fo", "is", NULL},     "the answer",         1 },
+        {"together: the longest", "the answer is four",         {"is", "answer is", NULL},        "the",                1 },
+        {"begins and fails",      "aab aac",                    {"aac", NULL},                    "aab",                0 },
+        {"begins again within",   "aaab",                       {"aab", NULL},                    "a",                  0 },
+        {"held to the end",       "the answer is four",         {"four!", NULL},                  "the answer is four", -1},
+        {"leading space is none", "\n\n four\n\n more",        {"\n\n", NULL},                   "four",               0 },
+        {"many bytes",            "na\xc3\xafve \xe2\x82\xac 5", {"\xe2\x82\xac", NULL},           "na\xc3\xafve",       0 },
+    };
+    for (size_t c = 0; c < DT_COUNT(cases); c++) {
+        for (int how = 0; how < 4; how++) { /* m's answer or M's own, read along or not */
+            stage s;
+            reader rd = {0};
+            char M[256];
+            open_stage(&s, tok, NULL);
+            snprintf(M, sizeof M, "<think>\nis four, the answer\n</think>%s", cases[c].reply); /* a signal is not searched */
+            s.M.reply = M;
+            s.m.reply = cases[c].reply;
+            duet_pair_request r = ask(how % 2 ? DUET_MODE_M : DUET_MODE_DUET, -1, -1);
+            r.stop = cases[c].stop;
+            while (cases[c].stop[r.n_stop]) {
+                r.n_stop++;
+            }
+            r.on_text = how / 2 ? read_along : NULL;
+            r.user = &rd;
+            answer(&s, &r);
+            if (strcmp(r.answer_text, cases[c].want) != 0 || r.stop_matched != cases[c].matched || r.answer_cut ||
+                r.answer_stop != (cases[c].matched < 0 ? DUET_STOP_EOS : DUET_STOP_TOKEN)) {
+                fail_msg("%s, %d: \"%s\", string %d, %s", cases[c].name, how, r.answer_text, r.stop_matched,
+                         duet_stop_name(r.answer_stop));
+            }
+            assert_string_equal(r.signal_text, "is four, the answer");
+            if (how / 2) {
+                size_t n = strlen(cases[c].want); /* of the text before a match white space at the end may have been told */
+                if (strncmp(rd.text[1], cases[c].want, n) != 0 || strspn(rd.text[1] + n, " \n") != strlen(rd.text[1] + n)) {
+                    fail_msg("%s: read \"%s\"", cases[c].name, rd.text[1]);
+                }
+            }
+            const duet_ledger_side *side = how % 2 ? &r.ledger.M : &r.ledger.m;
+            assert_true(side->output_tokens >= r.n_answer_ids); /* what was sampled for the stop string counts */
+            duet_text all = {0};
+            assert_int_equal(duet_tokenizer_decode(tok, r.answer_ids, r.n_answer_ids, true, &all, NULL), DUET_OK);
+            assert_true(all.n >= r.n_answer_text);
+            duet_text_free(&all);
+            duet_pair_request_clear(&r);
+            close_stage(&s);
+        }
+    }
+    stage s;
+    duet_err err = {{0}};
+    const char *const empty[] = {"x", ""};
+    open_stage(&s, tok, NULL);
+    duet_pair_request r = ask(DUET_MODE_DUET, -1, -1);
+    r.stop = empty;
+    r.n_stop = 2;
+    assert_int_equal(duet_pair_answer(s.pair, &r, 1, NULL, &err), DUET_E_RANGE);
+    assert_non_null(strstr(err.text, "stop string 2 of 2 is empty"));
+    r.n_stop = 0;
+    r.presence_penalty = 3;
+    assert_int_equal(duet_pair_answer(s.pair, &r, 1, NULL, &err), DUET_E_RANGE);
+    assert_int_equal(s.M.calls, 0); /* seen before M was paid */
+    close_stage(&s);
+}
+
+/* One of two requests stops at its string; the other is not cut. */
+static void test_a_stop_string_is_one_requests(void **state) {
+    (void)state;
+    static const char *const stop[] = {"answer"};
+    stage s;
+    open_stage(&s, tok, NULL);
+    s.m.reply = "the answer is four";
+    duet_pair_request r[2] = {ask(DUET_MODE_m, -1, -1), ask(DUET_MODE_m, -1, -1)};
+    r[0].stop = stop;
+    r[0].n_stop = 1;
+    assert_int_equal(duet_pair_answer(s.pair, r, 2, NULL, NULL), DUET_OK);
+    assert_string_equal(r[0].answer_text, "the");
+    assert_string_equal(r[1].answer_text, "the answer is four");
+    duet_pair_request_clear(&r[0]);
+    duet_pair_request_clear(&r[1]);
+    close_stage(&s);
+}
+
+typedef struct token_reader {
+    size_t n[2];
+    int32_t ids[2][256];
+    float logprobs[256];
+    int n_top;
+    volatile int *flag;
+    size_t flag_at;
+} token_reader;
+
+static void count_tokens(void *user, int st, int32_t id, float logprob, const duet_likely *top, int n_top) {
+    token_reader *t = user;
+    assert_true(n_top == 0 || (top[0].logprob <= 0 && top[0].id >= 0));
+    t->n_top = st ? n_top : t->n_top;
+    t->logprobs[t->n[st] % 256] = st ? logprob : 0;
+    t->ids[st][t->n[st]++ % 256] = id;
+    if (st == 0 && t->flag && t->n[0] == t->flag_at) {
+        __atomic_store_n(t->flag, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void test_hand_over_on_request(void **state) {
+    (void)state;
+    const char *signal = "<think>\nfirst add seven then take three\n</think>";
+    const size_t n = n_ids(signal);
+    for (size_t at = 0; at <= n; at++) {
+        stage s;
+        volatile int flag = at == 0;
+        token_reader t = {.flag = &flag, .flag_at = at};
+        open_stage(&s, tok, NULL);
+        s.M.reply = signal;
+        s.m.reply = "four";
+        duet_pair_request r = ask(DUET_MODE_DUET, -1, -1);
+        r.hand_over = &flag;
+        r.on_token = count_tokens;
+        r.user = &t;
+        answer(&s, &r);
+        assert_int_equal(r.ledger.M.output_tokens, at);
+        assert_int_equal(t.n[0], at);
+        assert_int_equal(r.handoff, at < n ? DUET_HANDOFF_REQUEST : DUET_HANDOFF_END);
+        assert_int_equal(r.signal_status, at == 0 ? DUET_SIGNAL_EMPTY : at == n ? DUET_SIGNAL_CLOSED : r.signal_status);
+        assert_int_equal(strncmp("first add seven then take three\n", r.signal_text, r.n_signal_text), 0);
+        assert_string_equal(r.answer_text, "four");
+        assert_non_null(strstr(s.m.prompt, at == 0 ? "<think>\n\n</think>\n\n" : "</think>\n\n")); /* handed over closed */
+        duet_pair_request_clear(&r);
+        close_stage(&s);
+    }
+    assert_string_equal(duet_handoff_name(DUET_HANDOFF_REQUEST), "request");
+}
+
 static void test_what_a_mode_needs(void **state) {
     (void)state;
     stage s;
@@ -754,6 +898,7 @@ static void test_ledger(void **state) {
 enum { N = 6 };
 
 static void fill_questions(duet_pair_request *r, char text[N][32], duet_mode mode) {
+    static const duet_logit_bias never = {5, -INFINITY};
     for (int i = 0; i < N; i++) {
         snprintf(text[i], 32, "add %d take %d", i / 2, i / 3); /* some questions come twice */
         r[i] = (duet_pair_request){
@@ -764,7 +909,10 @@ static void fill_questions(duet_pair_request *r, char text[N][32], duet_mode mod
             .answer_budget = 12,
             .key = (uint64_t)i,
             .M = {.temperature = 1, .seed = 5},
-            .m = {.temperature = 1, .seed = 5}
+            .m = {.temperature = 1, .seed = 5},
+            .logit_bias = &never,
+            .n_logit_bias = 1,
+            .top_logprobs = i % 4
         };
     }
 }
@@ -804,6 +952,16 @@ static void test_random_models_end_to_end(void **state) {
                         !memcmp(a->answer_ids, c->answer_ids, a->n_answer_ids * sizeof *a->answer_ids));
             assert_string_equal(a->signal_text, c->signal_text);
             assert_int_equal(a->handoff, c->handoff);
+            assert_int_equal(a->n_answer_top, a->n_answer_ids ? i % 4 : 0);
+            assert_true(!a->n_answer_ids || !memcmp(a->answer_logprobs, c->answer_logprobs, a->n_answer_ids * sizeof(float)));
+            assert_true(!a->n_answer_top || !memcmp(a->answer_top, c->answer_top,
+                                                    a->n_answer_ids * (size_t)a->n_answer_top * sizeof(duet_likely)));
+            for (size_t j = 0; a->n_answer_top && j < a->n_answer_ids; j++) {
+                const duet_likely *top = a->answer_top + j * (size_t)a->n_answer_top;
+                assert_true(a->answer_logprobs[j] <= top[0].logprob && a->answer_ids[j] != 5); /* biased away */
+                assert_true(top[0].id != a->answer_ids[j] ||
+                            !memcmp(&top[0].logprob, &a->answer_logprobs[j], sizeof(float)));
+            }
             if (mode != DUET_MODE_M) {
                 assert_true(a->ledger.m.output_tokens == a->n_answer_ids && a->n_answer_ids <= 12);
                 assert_true(a->ledger.M.output_tokens <= 25 && a->n_signal_ids <= a->ledger.M.output_tokens);
@@ -839,6 +997,9 @@ int main(void) {
         cmocka_unit_test(test_raw_handoff_in_qwen3_ids),
         cmocka_unit_test(test_streams_say_what_the_texts_say),
         cmocka_unit_test(test_stopping),
+        cmocka_unit_test(test_stop_strings),
+        cmocka_unit_test(test_a_stop_string_is_one_requests),
+        cmocka_unit_test(test_hand_over_on_request),
         cmocka_unit_test(test_what_a_mode_needs),
         cmocka_unit_test(test_ledger),
         cmocka_unit_test(test_random_models_end_to_end),

@@ -269,6 +269,52 @@ static void test_settings_are_checked(void **state) {
     }
 }
 
+static void test_a_row_is_changed_as_asked(void **state) {
+    (void)state;
+    const dt_kernels *kr = dt_kernels_get();
+    const duet_logit_bias bias[] = {{2, -1.5F}, {5, 2.0F}, {2, -0.25F}};
+    const int32_t said[] = {4, 4, 11, 4};
+    const uint32_t some = 1U << 2 | 1U << 4 | 1U << 9, impossible = 1U << 9, none = 0;
+    float out[V];
+    uint32_t seen = 0;
+    dt_adjust a = {.bias = bias, .n_bias = 3, .presence = 0.5, .frequency = 0.25, .ids = said, .n = 4};
+    assert_int_equal(dt_adjust_logits(kr, &a, LOGITS, V, out, &seen), -1);
+    assert_int_equal(seen, 0);
+    for (int i = 0; i < V; i++) {
+        double want = (double)LOGITS[i] - (i == 2 ? 1.75 : i == 4 ? 0.5 + 3 * 0.25 : i == 11 ? 0.5 + 0.25 : i == 5 ? -2.0 : 0.0);
+        assert_true(isinf(LOGITS[i]) ? isinf(out[i]) : fabs((double)out[i] - want) < 1e-6);
+    }
+    a = (dt_adjust){.allowed = &some, .n_allowed = V};
+    assert_int_equal(dt_adjust_logits(kr, &a, LOGITS, V, out, &seen), -1);
+    for (int i = 0; i < V; i++) {
+        assert_true(some >> i & 1 ? memcmp(&out[i], &LOGITS[i], sizeof *out) == 0 : isinf(out[i]) && out[i] < 0);
+    }
+    a.n_allowed = 3; /* ids behind may not come */
+    assert_int_equal(dt_adjust_logits(kr, &a, LOGITS, V, out, &seen), -1);
+    assert_true(isinf(out[4]) && !isinf(out[2]));
+    a = (dt_adjust){.allowed = &impossible, .n_allowed = V}; /* of impossible ones the one that may come */
+    assert_int_equal(dt_adjust_logits(kr, &a, LOGITS, V, out, &seen), 9);
+    a.allowed = &none;
+    assert_int_equal(dt_adjust_logits(kr, &a, LOGITS, V, out, &seen), V);
+}
+
+static void test_the_most_likely_come_in_order(void **state) {
+    (void)state;
+    static const int32_t order[V] = {2, 7, 10, 3, 5, 8, 0, 4, 11, 1, 6, 9};
+    const dt_kernels *kr = dt_kernels_get();
+    for (int k = 1; k <= V; k++) {
+        int32_t ids[V];
+        duet_likely out[V];
+        const float inv_temp = k % 2 ? 1.0F : 1.0F / 0.7F;
+        dt_sample_likely(kr, LOGITS, V, k, inv_temp, ids, out);
+        for (int i = 0; i < k; i++) {
+            float want = dt_sample_logprob(kr, LOGITS, V, order[i], inv_temp);
+            assert_int_equal(out[i].id, order[i]);
+            assert_memory_equal(&out[i].logprob, &want, sizeof want);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frequencies_follow_the_cut_softmax),
@@ -278,6 +324,8 @@ int main(void) {
         cmocka_unit_test(test_draws_are_addressed),
         cmocka_unit_test(test_nans_give_a_token),
         cmocka_unit_test(test_settings_are_checked),
+        cmocka_unit_test(test_a_row_is_changed_as_asked),
+        cmocka_unit_test(test_the_most_likely_come_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
