@@ -48,6 +48,20 @@ typedef struct duet_eval_job {
 /* Runs one job; fills *row (saved = NaN). 95 % interval: Wilson score interval (Wilson, JASA 1927) for k = 1,
  * clustered by question (normal approximation over question means) for k > 1. */
 duet_status duet_eval_run(const duet_eval_job *job, duet_eval_row *row, duet_err *err);
+/* The budget curve: how right m is after a share of M's signal, from one pass of M. For each share m answers after the
+ * signal's sentences that end within this share of its tokens (a signal without a sentence end inside is cut between tokens). A
+ * cut signal is not what M would write under that budget. */
+typedef struct duet_eval_curve {
+    const double *share; /* borrowed: 0 to 1, ascending */
+    size_t n;
+    /* Called before each job's on_sample (not without that) with the job of its share, whose variant is "signal N %", and the
+     * number of the sample within it. May be NULL. */
+    void (*on_share)(void *user, const duet_eval_job *of, size_t sample);
+    size_t cuts, cuts_inside; /* out: signals that m saw a part of; those cut between tokens */
+} duet_eval_curve;
+/* Runs the job (mode, variant and controls are not looked at) for all shares; fills rows[c->n], saved = NaN; M_tokens are those
+ * that m was given. Errors: DUET_E_USAGE (shares), and those of duet_eval_run. */
+duet_status duet_eval_curve_run(const duet_eval_job *job, duet_eval_curve *c, duet_eval_row *rows, duet_err *err);
 /* Fills `saved` of all rows from the row of mode "M" with the same data (variant "" or the first). */
 void duet_eval_finish(duet_eval_row *rows, size_t n);
 /* The table for a terminal; owned by the caller (free). */

@@ -59,7 +59,8 @@ typedef struct cli_args {
     uint64_t choice_seed;
     int n, k, first;
     double min_accuracy;
-    bool chain;
+    bool chain, budget_curve;
+    const char *shares;
     /* text */
     bool strict, lenient;
     const char *style;

@@ -63,7 +63,10 @@ static int check_usage(cli_evaluation *e) {
     const char *bad = unknown_mode(a->modes);
     if (bad)
         return cli_fail(EXIT_USAGE, "eval: --modes: %s is not one of M, m, duet, shuffled, masked", bad);
-    make_plan(e);
+    if (a->budget_curve && !cli_eval_plan_curve(e))
+        return cli_fail(EXIT_USAGE, "eval: --shares: %s: give up to %d percentages from 0 to 100, each above the one before", a->shares, CLI_EVAL_PLANS);
+    if (!a->budget_curve)
+        make_plan(e);
     if (!e->n_plan)
         return cli_fail(EXIT_USAGE, "eval: --modes names nothing to do");
     if (!a->task == !a->data.n)
@@ -192,6 +195,10 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                                                                                        },
     {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write report.html, results.json, samples.jsonl, eval.json, table.txt and plot.svg there", NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
+    {0,   "budget-curve", CLI_FLAG, CLI_AT(budget_curve), NULL,
+      "instead of --modes: m's accuracy after shares of M's signal, cut at sentence ends, from one pass of M",                                       NULL,                0, 0,       NULL                        },
+    {0,   "shares",       CLI_TEXT, CLI_AT(shares),       "LIST",                   "percentages of the signal for --budget-curve",
+      "0,10,20,30,40,50,60,70,80,90,100",                                                                                                                                  0, 0,       NULL                        },
     {0,   "rescore",      CLI_TEXT, CLI_AT(rescore),      "DIR",
       "grade the samples of an earlier --out again (--grader: with another one); nothing is generated",                                                            NULL,                0, 0,       NULL                        },
     {0,   "report",       CLI_TEXT, CLI_AT(report),       "DIR",                    "make DIR/report.html of an earlier --out again",               NULL,                0, 0,
@@ -228,11 +235,15 @@ const cli_command cli_eval = {
             "DIR/results.json has avg@k, pass@k, maj@k, strict and lenient accuracy, rates, tokens and the saved share with "
             "95 % intervals over questions, and paired differences between the rows; DIR/samples.jsonl has every sample; "
             "DIR/report.html shows all of it in a browser, from disk.\n\n"
+            "--budget-curve shows where in M's signal the answer becomes readable: m answers after its first N % (sentences that end "
+            "by then; a signal without sentences is cut between tokens). A cut signal is not what M would write under that budget. "
+            "M's tokens are those that m was given.\n\n"
             "Ctrl-C prints the rows that are done and leaves the samples so far in DIR/samples.jsonl.part.",
     .examples = "duet eval --compare runs/x runs/y  # paired over the questions of both\n"
                 "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"
                 "duet eval -M models/swap-M -m models/swap-m --before-M models/swap-M-before --before-m models/swap-m-before "
                 "--task swap --plot swap.svg  # before and after joint training\n"
+                "duet eval -M models/swap-M-before -m models/swap-m --task swap --budget-curve --out runs/curve  # how much of the signal is needed\n"
                 "duet eval -M M -m m --data questions.jsonl --json --min-accuracy 0.9  # in a script",
     .opts = opts,
     .n_opts = DT_COUNT(opts),

@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 
-enum { CLI_EVAL_PLANS = 8, CLI_EVAL_MODELS = 4 };
+enum { CLI_EVAL_PLANS = 24, CLI_EVAL_MODELS = 4 };
 
 /* A model is opened once, however many roles name its folder. */
 typedef struct cli_eval_models {
@@ -48,6 +48,8 @@ typedef struct cli_evaluation {
     int samples_errno; /* of its first failed write */
     char *samples_path; /* of the file being written; it takes its name when all rows are done */
     double began, last;
+    double share[CLI_EVAL_PLANS]; /* of --budget-curve, with their names */
+    char share_name[CLI_EVAL_PLANS][64];
 } cli_evaluation;
 
 /* ---- eval_sets.c: questions ---- */
@@ -58,6 +60,12 @@ void cli_eval_close_set(cli_eval_set *q);
 duet_status cli_eval_open_pairs(cli_evaluation *e, duet_err *err);
 /* On failure e->at is the row that was being run: those before it are done. */
 duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err);
+
+/* ---- eval_curve.c: --budget-curve, whose rows are shares of M's signal ---- */
+/* Fills e->plan with a row a share. False: --shares is no ascending list of numbers from 0 to 100, or too long. */
+bool cli_eval_plan_curve(cli_evaluation *e);
+/* Runs e->job for all shares of a set: e->row from e->at on, which is the last of them then. */
+duet_status cli_eval_run_curve(cli_evaluation *e, duet_err *err);
 
 /* ---- eval_report.c: table, JSON, plot ---- */
 int cli_eval_finish(cli_evaluation *e);

@@ -103,7 +103,7 @@ duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err) {
                              .on_sample = e->samples ? on_sample : NULL,
                              .user = e};
         e->began = dt_now();
-        duet_status st = duet_eval_run(&e->job, &e->row[e->at], err);
+        duet_status st = a->budget_curve ? cli_eval_run_curve(e, err) : duet_eval_run(&e->job, &e->row[e->at], err);
         if (st)
             return st;
     }

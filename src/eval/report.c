@@ -1,4 +1,5 @@
 /* What comes out: saved shares, the table for a terminal, JSON, the plot. */
+#include "eval/curve.h"
 #include "eval/internal.h"
 
 #include "duet/duet.h"
@@ -60,6 +61,13 @@ static void name_of(const duet_eval_row *r, char out[96]) {
     snprintf(out, 96, "%s%s%s", title_of(r), *r->variant ? ", " : "", r->variant);
 }
 
+static bool has_curve(const duet_eval_row *rows, size_t n) {
+    double share = 0;
+    for (size_t i = 0; i < n; i++)
+        if (dt_curve_share(rows[i].variant, &share)) return true;
+    return false;
+}
+
 char *duet_eval_table(const duet_eval_row *rows, size_t n) {
     dt_buf b = {0};
     char name[96], ci[32];
@@ -92,6 +100,7 @@ char *duet_eval_table(const duet_eval_row *rows, size_t n) {
         number_cell(&b, 8, "%.1f %%", 100 * r->saved);
         dt_buf_adds(&b, "\n");
     }
+    if (has_curve(rows, n)) dt_buf_addf(&b, "%s\n", dt_curve_caveat);
     return dt_buf_take(&b);
 }
 
@@ -127,6 +136,7 @@ char *duet_eval_json(const duet_eval_row *rows, size_t n, const char *settings_j
         json_array_append_new(list, o);
     }
     json_object_set_new(root, "rows", list);
+    if (has_curve(rows, n)) json_object_set_new(root, "caveat", json_string(dt_curve_caveat));
     json_object_set_new(root, "settings", settings ? settings : json_object());
     json_object_set_new(root, "fingerprint", json_pack("{s:s}", "duet", duet_version()));
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(12));

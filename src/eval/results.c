@@ -1,6 +1,7 @@
 /* results.json out of samples.jsonl; grading again; two folders compared. */
 #include "base/base.h"
 #include "duet/grade.h"
+#include "eval/curve.h"
 #include "eval/internal.h"
 #include "eval/measure.h"
 #include "eval/samples.h"
@@ -241,6 +242,8 @@ static duet_status add_results(const dt_eval_store *s, json_t *root, duet_err *e
     free(y);
     json_object_set_new(root, "method", json_string(method));
     json_object_set_new(root, "rows", rows);
+    json_t *curve = st ? NULL : dt_curve_json(rows);
+    if (curve) json_object_set_new(root, "budget_curve", curve);
     json_object_set_new(root, "differences", pairs);
     return st;
 }

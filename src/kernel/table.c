@@ -4,6 +4,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__) && defined(__clang__)
+#include <cpuid.h>
+#endif
 
 enum { N_ISA = DT_ISA_AVX512 + 1 };
 
@@ -12,13 +15,25 @@ static dt_kernels tables[N_ISA];
 static bool have[N_ISA];
 static const dt_kernels *chosen;
 
+#if defined(__x86_64__)
+/* Clang up to 18 knows no "f16c" below; that the system saves the registers is asked with avx2. */
+static bool has_f16c(void) {
+#if defined(__clang__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+#else
+    return __builtin_cpu_supports("f16c");
+#endif
+}
+#endif
+
 static void fill_tables(void) {
     dt_kernels_fill_scalar(&tables[DT_ISA_SCALAR]);
     have[DT_ISA_SCALAR] = true;
 #if defined(__x86_64__)
     /* The feature test of the compiler's runtime also asks whether the system saves the registers. */
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
         dt_kernels_fill_avx2(&tables[DT_ISA_AVX2]);
         have[DT_ISA_AVX2] = true;
     }

@@ -31,9 +31,10 @@
   const titleOf = (r) => ({ M: "M end to end", m: "m alone", duet: "pair" }[r.mode] || r.mode) + (r.variant ? ", " + r.variant : "");
   const sets = [...new Set(rows.map((r) => r.data))];
   const modes = [...new Set(rows.map(titleOf))];
+  const inCurve = (r) => /^signal [0-9.]+ %$/.test(r.variant); /* has a chart of its own */
   function colourOf(r) {
     const known = { "M end to end": 1, "m alone": 2, pair: 3, "M end to end, before": 1, "m alone, after": 2, "pair, after": 3, "pair, before": 4, "pair, shuffled": 5, "pair, masked": 0 };
-    const n = known[titleOf(r)];
+    const n = inCurve(r) ? 3 : known[titleOf(r)];
     return "var(--c" + (n == null ? modes.indexOf(titleOf(r)) % 6 : n) + ")";
   }
   const dot = (r) => make("span", { class: "dot", style: "background:" + colourOf(r), "aria-hidden": "true" });
@@ -141,7 +142,7 @@
     }
   }
   function paintFrontier(set) {
-    const list = rows.filter((r) => r.data === set && r["avg@k"] && isNumber(r["avg@k"].value) && r.M_tokens && isNumber(r.M_tokens.value));
+    const list = rows.filter((r) => r.data === set && !inCurve(r) && r["avg@k"] && isNumber(r["avg@k"].value) && r.M_tokens && isNumber(r.M_tokens.value));
     return (width) => {
       const xs = list.flatMap((r) => [...ciOf(r.M_tokens), r.M_tokens.value]), ys = list.flatMap((r) => [...ciOf(r["avg@k"]), r["avg@k"].value]);
       const x = axis(0, Math.max(1, ...xs), Math.max(3, Math.floor(width / 110))), y = accuracyAxis(ys);
@@ -163,7 +164,7 @@
     };
   }
   function drawFrontier() {
-    for (const set of sets) chart($("frontier"), ["Accuracy against M tokens ", make("span", { class: "small" }, (sets.length > 1 ? set + ", " : "") + "95 % intervals, accuracy in %")], paintFrontier(set));
+    for (const set of sets.filter((x) => rows.some((r) => r.data === x && !inCurve(r)))) chart($("frontier"), ["Accuracy against M tokens ", make("span", { class: "small" }, (sets.length > 1 ? set + ", " : "") + "95 % intervals, accuracy in %")], paintFrontier(set));
   }
 
   /* ---- the budget curve ---- */
@@ -272,7 +273,7 @@
   function offerLengths() {
     const select = $("length-row"), usable = rows.map((r, i) => i).filter((i) => rows[i].M_tokens && rows[i].M_tokens.value > 0);
     for (const i of usable) select.append(make("option", { value: i }, (sets.length > 1 ? rows[i].data + ": " : "") + titleOf(rows[i])));
-    const pair = usable.find((i) => rows[i].mode === "duet" && ["", "after"].includes(rows[i].variant));
+    const pair = usable.find((i) => rows[i].mode === "duet" && ["", "after", "signal 100 %"].includes(rows[i].variant));
     if (!usable.length) { $("lengths-part").hidden = true; return; }
     select.value = pair == null ? usable[0] : pair;
     select.addEventListener("change", drawHistogram);
