@@ -53,7 +53,8 @@ V16_INLINE void tile_store(v16 (*acc)[PROD_COLS], int R, int C, float *c, size_t
             c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
 }
 
-/* The part-th of `parts` of a block of `lines` cache lines: spread over the work on it, so that loads are always under way. */
+/* The part-th of `parts` of a block of `lines` cache lines: spread over the work on it, so that loads are always under way. In
+ * finely cut parts: a processor that has too many loads under way drops what else is asked for. */
 V16_INLINE void fetch_ahead(const uint8_t *w, size_t lines, size_t part, size_t parts) {
     for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; i++)
         __builtin_prefetch((const char *)w + AHEAD_BYTES + i * 64);

@@ -22,7 +22,7 @@ V16_INLINE i16 start_32(dt_dtype t, const uint32_t *a) {
     return t == DT_Q8_0 ? s : i_right_signed(s, t == DT_Q4_0 ? 4 : 3);
 }
 
-V16_INLINE void tile_32(dt_dtype t, int R, int C, TILE_ARGS) {
+V16_INLINE void tile_32(dt_dtype t, int R, int C, bool ahead, TILE_ARGS) {
     const dt_layout l = dt_layout_of(t);
     const size_t d = dt_layout_d(&l);
     v16 acc[INT_ROWS][PROD_COLS];
@@ -37,7 +37,7 @@ V16_INLINE void tile_32(dt_dtype t, int R, int C, TILE_ARGS) {
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             i16 u[PROD_COLS];
-            if (R <= 2) fetch_ahead(w, l.size / 64, (size_t)g, 8);
+            if (ahead) fetch_ahead(w, l.size / 64, (size_t)g, 8);
 #pragma GCC unroll 2
             for (int x = 0; x < C; x++)
                 u[x] = stored_32(t, w + (half + x) * 64, g);
@@ -113,7 +113,7 @@ V16_INLINE i16 start_256(dt_dtype t, const uint32_t *a, int run) {
 }
 
 /* Integer sums of one block: scale times dot over its runs. */
-V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS], const uint8_t *w, int half,
+V16_INLINE void runs_256(dt_dtype t, int R, int C, bool ahead, i16 sum[INT_ROWS][PROD_COLS], const uint8_t *w, int half,
                          const uint32_t *a) {
     const dt_layout l = dt_layout_of(t);
     const bool four = l.run == 16; /* runs of 16: parts of 128 with four times 32; else parts of 64 with two */
@@ -127,7 +127,6 @@ V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
             for (int cut = 0; cut < cuts; cut++) {
                 const int run = (h * runs_a_part + j) * cuts + cut, odd = (j * cuts + cut) % 2;
                 i16 dot[INT_ROWS][PROD_COLS];
-                if (R <= 2) fetch_ahead(w, l.size / 64, (size_t)run, (size_t)(DT_QK_K / l.run));
 #pragma GCC unroll 16
                 for (int m = 0; m < R; m++)
 #pragma GCC unroll 2
@@ -137,6 +136,7 @@ V16_INLINE void runs_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
                 for (int i = 0; i < groups; i++) {
                     const int g = cut * groups + i;
                     i16 u[PROD_COLS];
+                    if (ahead) fetch_ahead(w, l.size / 64, (size_t)(run * groups + i), DT_QK_K / 4);
 #pragma GCC unroll 2
                     for (int x = 0; x < C; x++)
                         u[x] = stored_256(t, w + (half + x) * 64, h, j, g);
@@ -178,7 +178,7 @@ V16_INLINE void mins_256(dt_dtype t, int R, int C, i16 sum[INT_ROWS][PROD_COLS],
     }
 }
 
-V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
+V16_INLINE void tile_256(dt_dtype t, int R, int C, bool ahead, TILE_ARGS) {
     const dt_layout l = dt_layout_of(t);
     const size_t d = dt_layout_d(&l);
     v16 floats[INT_ROWS][PROD_COLS], (*acc)[PROD_COLS] = floats; /* in memory: the registers are for the integers */
@@ -191,7 +191,7 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
 #pragma GCC unroll 2
             for (int x = 0; x < C; x++)
                 sum[m][x] = i_zero();
-        runs_256(t, R, C, sum, w, half, a);
+        runs_256(t, R, C, ahead, sum, w, half, a);
 #pragma GCC unroll 2
         for (int x = 0; x < C; x++) {
             const v16 dx = v_half(w + d + (half + x) * 32);
@@ -217,23 +217,23 @@ V16_INLINE void tile_256(dt_dtype t, int R, int C, TILE_ARGS) {
     tile_store(acc, R, C, c, ldc, width);
 }
 
-#define TILE_32(T, R)                                                                                                   \
-    static void tile_##T##_##R(TILE_ARGS) {                                                                             \
-        tile_32(DT_##T, R, PROD_COLS, c, ldc, w, PROD_COLS == 2 ? 0 : half, a, k, width, from_c);                                                  \
+/* tile_T_R_1 fetches weights ahead: for a part of one tile, which meets each block once, as they come from memory. Further tiles
+ * find them in the cache. */
+#define TILE_32(T, R, AHEAD)                                                                                                        \
+    static void tile_##T##_##R##_##AHEAD(TILE_ARGS) {                                                                               \
+        tile_32(DT_##T, R, PROD_COLS, AHEAD, c, ldc, w, PROD_COLS == 2 ? 0 : half, a, k, width, from_c);                            \
     }
-#define TILE_256(T, R)                                                                                                  \
-    static void tile_##T##_##R(TILE_ARGS) {                                                                             \
-        tile_256(DT_##T, R, PROD_COLS, c, ldc, w, PROD_COLS == 2 ? 0 : half, a, k, width, from_c);                                                 \
+#define TILE_256(T, R, AHEAD)                                                                                                       \
+    static void tile_##T##_##R##_##AHEAD(TILE_ARGS) {                                                                               \
+        tile_256(DT_##T, R, PROD_COLS, AHEAD, c, ldc, w, PROD_COLS == 2 ? 0 : half, a, k, width, from_c);                           \
     }
-#if INT_ROWS == 5
-#define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3) KIND(T, 4) KIND(T, 5)
-#define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3, tile_##T##_4, tile_##T##_5}
-#elif INT_ROWS == 4
-#define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3) KIND(T, 4)
-#define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3, tile_##T##_4}
+#if INT_ROWS == 4
+#define TILES(KIND, T) KIND(T, 1, 1) KIND(T, 2, 1) KIND(T, 3, 1) KIND(T, 4, 1) KIND(T, 3, 0) KIND(T, 4, 0)
+#define TILE_NAMES(T)                                                                                                               \
+    {{tile_##T##_1_1, tile_##T##_2_1, tile_##T##_3_0, tile_##T##_4_0}, {tile_##T##_1_1, tile_##T##_2_1, tile_##T##_3_1, tile_##T##_4_1}}
 #else
-#define TILES(KIND, T) KIND(T, 1) KIND(T, 2) KIND(T, 3)
-#define TILE_NAMES(T) {tile_##T##_1, tile_##T##_2, tile_##T##_3}
+#define TILES(KIND, T) KIND(T, 1, 1) KIND(T, 2, 1) KIND(T, 3, 1) KIND(T, 3, 0)
+#define TILE_NAMES(T) {{tile_##T##_1_1, tile_##T##_2_1, tile_##T##_3_0}, {tile_##T##_1_1, tile_##T##_2_1, tile_##T##_3_1}}
 #endif
 TILES(TILE_32, Q4_0)
 TILES(TILE_32, Q4_1)
@@ -246,14 +246,14 @@ TILES(TILE_256, Q4_K)
 TILES(TILE_256, Q5_K)
 TILES(TILE_256, Q6_K)
 
-static const tile_fn int_tiles[DT_N_DTYPES][INT_ROWS] = {
+static const tile_fn int_tiles[DT_N_DTYPES][2][INT_ROWS] = { /* [ahead][rows - 1] */
     [DT_Q4_0] = TILE_NAMES(Q4_0), [DT_Q4_1] = TILE_NAMES(Q4_1), [DT_Q5_0] = TILE_NAMES(Q5_0), [DT_Q5_1] = TILE_NAMES(Q5_1),
     [DT_Q8_0] = TILE_NAMES(Q8_0), [DT_Q2_K] = TILE_NAMES(Q2_K), [DT_Q3_K] = TILE_NAMES(Q3_K), [DT_Q4_K] = TILE_NAMES(Q4_K),
     [DT_Q5_K] = TILE_NAMES(Q5_K), [DT_Q6_K] = TILE_NAMES(Q6_K),
 };
 
 static void product_int(const dt_product_part *p, int t0, int t1, size_t p0, size_t p1) {
-    run_tiles(p, int_tiles[p->w->type], t0, t1, p0, p1);
+    run_tiles(p, int_tiles[p->w->type][t1 - t0 == 1], t0, t1, p0, p1);
 }
 
 #endif
