@@ -11,6 +11,7 @@
 #include "duet/model.h"
 #include "duet/pair.h"
 #include "duet/status.h"
+#include "duet/store.h"
 #include "duet/task.h"
 #include "duet/text.h"
 #include "duet/train.h"

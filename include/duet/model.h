@@ -83,6 +83,8 @@ duet_status duet_model_fingerprint(const duet_model *m, char out[65], duet_err *
 size_t duet_model_kv_bytes(const duet_model *m, duet_kv_type type); /* of one token's keys and values */
 const char *duet_kv_type_name(duet_kv_type type);                   /* "default", "f32", "f16", "q8_0" */
 
+const char *duet_kernel_name(void); /* the instruction set in use: "scalar", "avx2", "avx512". Results do not depend on it */
+
 /* log p(ids[t+1] | ids[0..t]) for t = 0..n-2 into out[n-1]: natural log, temperature 1, the same bits as at
  * rollout and in training. n_threads 0 = all CPUs. */
 duet_status duet_model_logprobs(duet_model *m, const int32_t *ids, size_t n, int n_threads, float *out, duet_err *err);

@@ -3,6 +3,7 @@
 #include "backend/interface.h"
 #include "text/template.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ typedef struct script {
     duet_backend base;
     const char *(*reply)(void *user, const char *prompt, int sample);
     void *user;
+    pthread_mutex_t lock; /* held from a reply until it is tokens: what the script returns lives until its next call */
 } script;
 
 static bool is_in(const int32_t *ids, size_t n, int32_t id) {
@@ -85,13 +87,15 @@ static duet_status run_request(duet_backend *b, duet_gen_request *r, const volat
     r->usage.prompt_tokens = r->n_prompt;
     st = duet_tokenizer_decode(b->tok, r->prompt, r->n_prompt, false, &prompt, err);
     for (int i = 0; i < (r->n > 0 ? r->n : 1) && !st; i++) {
+        pthread_mutex_lock(&s->lock);
         const char *text = s->reply(s->user, prompt.data, i);
+        duet_ids_free(&line);
+        st = text ? duet_tokenizer_encode(b->tok, text, strlen(text), 0, &line, err) : DUET_OK;
+        pthread_mutex_unlock(&s->lock);
         if (!text) {
             st = dt_fail(err, DUET_E_BACKEND, "%s: the script has no reply to this prompt", b->name);
             break;
         }
-        duet_ids_free(&line);
-        st = duet_tokenizer_encode(b->tok, text, strlen(text), 0, &line, err);
         if (st) {
             break;
         }
@@ -130,6 +134,7 @@ static duet_status script_generate(duet_backend *b, duet_gen_request *reqs, size
 }
 
 static void script_close(duet_backend *b) {
+    pthread_mutex_destroy(&((script *)b)->lock);
     free(b->name);
     free(b);
 }
@@ -145,6 +150,7 @@ duet_status duet_backend_scripted(const duet_tokenizer *tok,
         free(name);
         return dt_fail(err, DUET_E_NOMEM, "scripted backend: no memory");
     }
+    pthread_mutex_init(&s->lock, NULL);
     s->reply = reply;
     s->user = user;
     s->base = (duet_backend){.name = name,

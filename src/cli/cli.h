@@ -54,7 +54,7 @@ typedef struct cli_args {
     bool no_signal;
     /* tasks and evaluation */
     cli_list data;
-    const char *rescore, *compare_to, *report;
+    const char *rescore, *compare_to, *report, *store, *replay;
     const char *task, *map, *modes, *plot, *grader, *split;
     uint64_t choice_seed;
     int n, k, first;
@@ -104,7 +104,7 @@ typedef struct cli_opt {
     const char *choices; /* "a|b|c": nothing else is allowed; NULL = any */
 } cli_opt;
 
-#define CLI_MAX_OPTS 64
+#define CLI_MAX_OPTS 96
 
 typedef struct cli_command {
     const char *name;
@@ -222,6 +222,15 @@ const cli_command *cli_find(const char *name); /* NULL = none */
         {0, "m-top-p", CLI_REAL, CLI_AT(on_m.top_p), "P", "--top-p for m only", NULL, 0, 1, NULL}, {                   \
         0, "m-min-p", CLI_REAL, CLI_AT(on_m.min_p), "P", "--min-p for m only", NULL, 0, 1, NULL                        \
     }
+#define CLI_ROWS_PRICES                                                                                                \
+    {0, "price-M", CLI_REAL, CLI_AT(price_M), "MONEY", "price of a million output tokens of M", NULL, 0, 1e9, NULL},   \
+        {0, "price-m", CLI_REAL, CLI_AT(price_m), "MONEY", "price of a million output tokens of m", NULL, 0, 1e9,      \
+         NULL},                                                                                                        \
+        {0, "price-M-in", CLI_REAL, CLI_AT(price_M_in), "MONEY", "price of a million prompt tokens of M", NULL, 0,     \
+         1e9, NULL}, {                                                                                                 \
+        0, "price-m-in", CLI_REAL, CLI_AT(price_m_in), "MONEY", "price of a million prompt tokens of m", NULL, 0, 1e9, \
+            NULL                                                                                                       \
+    }
 #define CLI_ROWS_PAIR_TEXT                                                                                             \
     {0, "instruction", CLI_TEXT, CLI_AT(instruction), "TEXT", "add TEXT to the question of both models", NULL, 0,      \
      0, NULL},                                                                                                         \
@@ -238,6 +247,10 @@ const cli_command *cli_find(const char *name); /* NULL = none */
 int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, duet_err *err);
 /* Was this field of `a` set by file, environment or flag? `a` must be one cli_parse filled last. */
 bool cli_given(const cli_args *a, const void *field);
+/* What was set, as {"name": "value" or ["value", ...]}, without the names in `without` (NULL-terminated). Owned. */
+json_t *cli_given_json(const cli_command *c, const cli_args *a, const char *const *without);
+/* Sets from such an object what was not set. `options` must outlive *a. 0, or EXIT_INPUT with the sentence in err. */
+int cli_recall(const cli_command *c, cli_args *a, const char *from, const json_t *options, duet_err *err);
 /* A whole number in lo..hi, nothing before or after it. */
 bool cli_read_int(const char *s, long long lo, long long hi, long long *out);
 /* "DUET_M_TEMP" for "M-temp", "DUET_m_TEMP" for "m-temp": the environment's name of an option. */
@@ -273,6 +286,7 @@ bool cli_ids_from(const json_t *j, duet_ids *out, duet_err *err); /* an array of
 int cli_finish(int code);
 /* One line on stderr that the next one replaces; on a terminal only. NULL clears it. */
 void cli_live(const char *line);
+json_t *cli_machine_json(const cli_args *a);  /* {"cpu", "cpus", "threads", "kernel"}: where this runs */
 const char *cli_bytes_text(double n, char out[32]); /* "1.2 MB" */
 
 /* ---- screen.c: the stages for a person ---- */

@@ -206,31 +206,17 @@ static duet_status train_row(bench *b, json_t *rows, duet_err *err) {
     return DUET_OK;
 }
 
-static json_t *cpu_name(void) {
-    char line[512], name[256] = "";
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    while (f && !*name && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon)
-            continue;
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-    }
-    if (f)
-        fclose(f);
-    return *name ? json_string(name) : json_null();
-}
-
 static json_t *rate(const bench *b, double per_s) {
     return cli_real(b->a->m && per_s > 0 ? per_s : (double)NAN);
 }
 
 static json_t *machine(const bench *b) {
-    const char *kernel = getenv("DUET_KERNEL");
-    return json_pack("{s:o,s:i,s:i,s:o,s:s,s:o,s:o,s:o,s:o}", "cpu", cpu_name(), "cpus", dt_cpu_count(), "threads",
-                     b->a->threads ? b->a->threads : dt_cpu_count(), "kernel",
-                     kernel && *kernel ? json_string(kernel) : json_null(), "version", duet_version(), "flops_per_s",
+    json_t *o = cli_machine_json(b->a), *more = json_pack("{s:s,s:o,s:o,s:o,s:o}", "version", duet_version(), "flops_per_s",
                      rate(b, b->peak.flops_per_s), "bf16_per_s", rate(b, b->peak.bf16_per_s), "int8_per_s",
                      rate(b, b->peak.int8_per_s), "read_bytes_per_s", rate(b, b->peak.bytes_per_s));
+    json_object_update(o, more);
+    json_decref(more);
+    return o;
 }
 
 static double peak_bytes(void) {

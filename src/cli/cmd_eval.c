@@ -1,7 +1,6 @@
 /* duet eval: the pair, M alone, m alone and controls on the same questions; its options, and the order of its work. */
 #include "cli/eval.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,44 +81,38 @@ static int check_usage(cli_evaluation *e) {
     return 0;
 }
 
-static int open_out(cli_evaluation *e) {
+/* From here on the folder is ours, rows run, reports are written. */
+static int measure(const cli_command *self, cli_evaluation *e) {
     duet_err err = {{0}};
-    if (!e->a->out)
-        return 0;
-    if (dt_mkdirs(e->a->out, &err))
-        return cli_fail(EXIT_FAILED, "%s", err.text);
-    e->samples_path = dt_path_join(e->a->out, "samples.jsonl.part");
-    if (e->samples_path)
-        e->samples = fopen(e->samples_path, "wb");
-    return e->samples ? 0
-                      : cli_fail(EXIT_FAILED, "%s: cannot create: %s", e->samples_path ? e->samples_path : e->a->out,
-                                 strerror(errno));
+    int code = cli_eval_begin(self, e);
+    if (code)
+        return code;
+    duet_status st = cli_eval_run_rows(e, &err);
+    if (st == DUET_E_CANCELLED)
+        return cli_eval_give_up(e);
+    return st ? cli_fail_status(st, &err) : cli_eval_finish(e);
 }
 
-static int close_samples(cli_evaluation *e, bool whole) {
-    if (!e->samples)
-        return 0;
-    int why = e->samples_errno;
-    errno = 0;
-    bool bad = why || ferror(e->samples);
-    bad = fclose(e->samples) || bad;
-    if (!why)
-        why = errno;
-    e->samples = NULL;
-    if (bad)
-        return cli_fail(EXIT_FAILED, "%s: cannot write: %s", e->samples_path, strerror(why ? why : EIO));
-    char *path = whole ? dt_path_join(e->a->out, "samples.jsonl") : NULL;
-    if (whole && (!path || rename(e->samples_path, path)))
-        bad = true;
-    free(path);
-    return bad ? cli_fail(EXIT_FAILED, "%s: cannot rename it to samples.jsonl: %s", e->samples_path, strerror(errno))
-               : 0;
+static void clear(cli_evaluation *e) {
+    cli_eval_print *print[] = {&e->print_M, &e->print_m, &e->print_before_M, &e->print_before_m};
+    duet_pair_destroy(e->after);
+    duet_pair_destroy(e->before);
+    for (size_t i = 0; i < e->models.n; i++)
+        duet_backend_close(e->models.b[i]);
+    for (size_t i = 0; i < e->n_sets; i++)
+        cli_eval_close_set(&e->set[i]);
+    for (size_t i = 0; i < DT_COUNT(print); i++)
+        free(print[i]->text);
+    duet_store_close(e->store);
+    json_decref(e->recalled);
+    json_decref(e->head);
+    free(e->print_pair);
+    free(e->alone);
 }
 
 static int run(const cli_command *self, cli_args *a) {
     duet_err err = {{0}};
-    cli_evaluation e = {.a = a};
-    (void)self;
+    cli_evaluation e = {.a = a, .samples = {.fd = -1}};
     if (a->compare_to)
         return cli_eval_compare(a);
     if (a->n_rest)
@@ -128,9 +121,11 @@ static int run(const cli_command *self, cli_args *a) {
         return cli_eval_rescore(a);
     if (a->report)
         return cli_eval_report(a);
-    int code = check_usage(&e);
+    int code = a->resume ? cli_eval_recall(self, &e) : 0;
+    if (!code)
+        code = check_usage(&e);
     if (code)
-        return code;
+        goto done;
     duet_status st = cli_eval_open_sets(&e, &err);
     if (st) {
         code = a->task || st == DUET_E_USAGE ? cli_fail_option(st, &err) : cli_fail_input(st, &err);
@@ -138,31 +133,9 @@ static int run(const cli_command *self, cli_args *a) {
     }
     e.n_rows = e.n_sets * e.n_plan;
     st = cli_eval_open_pairs(&e, &err);
-    if (st) {
-        code = cli_fail_input(st, &err);
-        goto done;
-    }
-    code = open_out(&e);
-    if (code)
-        goto done;
-    st = cli_eval_run_rows(&e, &err);
-    int wrote = close_samples(&e, !st);
-    if (st == DUET_E_CANCELLED)
-        code = cli_eval_give_up(&e);
-    else if (st)
-        code = cli_fail_status(st, &err);
-    if (!code)
-        code = wrote;
-    if (!code)
-        code = cli_eval_finish(&e);
+    code = st ? cli_fail_input(st, &err) : measure(self, &e);
 done:
-    free(e.samples_path);
-    duet_pair_destroy(e.after);
-    duet_pair_destroy(e.before);
-    for (size_t i = 0; i < e.models.n; i++)
-        duet_backend_close(e.models.b[i]);
-    for (size_t i = 0; i < e.n_sets; i++)
-        cli_eval_close_set(&e.set[i]);
+    clear(&e);
     return code;
 }
 
@@ -193,7 +166,11 @@ static const cli_opt opts[] = {
       "exit with 5 if the pair's accuracy is below X, from 0 to 1",                                                                                  NULL,                0, 1,       NULL                        },
     {0,   "plot",         CLI_TEXT, CLI_AT(plot),         "FILE",                   "draw accuracy against M tokens as SVG (needs gnuplot)",        NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
-    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "write report.html, results.json, samples.jsonl, eval.json, table.txt and plot.svg there", NULL,                0, 0,
+    {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "the evaluation's folder: samples as they come, then report.html, results.json, samples.jsonl, eval.json, table.txt, plot.svg, times.json; run again, it goes on", NULL,                0, 0,
+      NULL                                                                                                                                                                                                        },
+    {0,   "resume",       CLI_FLAG, CLI_AT(resume),       NULL,                     "go on with the evaluation of --out, with its options", NULL,       0, 0,
+      NULL                                                                                                                                                                                                        },
+    {0,   "store",        CLI_TEXT, CLI_AT(store),        "FILE",                   "keep samples in this file, which evaluations may share (default: DIR/store.db)", NULL,       0, 0,
       NULL                                                                                                                                                                                                        },
     {0,   "budget-curve", CLI_FLAG, CLI_AT(budget_curve), NULL,
       "instead of --modes: m's accuracy after shares of M's signal, cut at sentence ends, from one pass of M",                                       NULL,                0, 0,       NULL                        },
@@ -210,6 +187,7 @@ static const cli_opt opts[] = {
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,
     CLI_ROWS_PAIR_TEXT,
+    CLI_ROWS_PRICES,
     CLI_ROW_JSON("one JSON object with all rows, settings and fingerprints"),
     CLI_ROW_QUIET,
     CLI_ROWS_ENGINE,
@@ -238,12 +216,16 @@ const cli_command cli_eval = {
             "--budget-curve shows where in M's signal the answer becomes readable: m answers after its first N % (sentences that end "
             "by then; a signal without sentences is cut between tokens). A cut signal is not what M would write under that budget. "
             "M's tokens are those that m was given.\n\n"
-            "Ctrl-C prints the rows that are done and leaves the samples so far in DIR/samples.jsonl.part.",
+            "Every sample is kept in DIR/store.db (SQLite) as soon as it is there. Ctrl-C, or a kill, loses only what was being "
+            "written: the same command goes on, and its results are those of a run that nobody stopped, byte for byte; "
+            "DIR/times.json alone has seconds, which differ. A folder belongs to one evaluation, described in DIR/run.json: "
+            "other settings, models or questions are refused by name.",
     .examples = "duet eval --compare runs/x runs/y  # paired over the questions of both\n"
                 "duet eval -M models/register-M -m models/register-m --task register --n 300  # a generated set\n"
                 "duet eval -M models/swap-M -m models/swap-m --before-M models/swap-M-before --before-m models/swap-m-before "
                 "--task swap --plot swap.svg  # before and after joint training\n"
                 "duet eval -M models/swap-M-before -m models/swap-m --task swap --budget-curve --out runs/curve  # how much of the signal is needed\n"
+                "duet eval --resume --out runs/x  # go on after Ctrl-C\n"
                 "duet eval -M M -m m --data questions.jsonl --json --min-accuracy 0.9  # in a script",
     .opts = opts,
     .n_opts = DT_COUNT(opts),

@@ -30,6 +30,12 @@ typedef struct cli_eval_set {
     const char *name; /* for the table */
 } cli_eval_set;
 
+/* What a model's answers depend on, besides what it is asked. */
+typedef struct cli_eval_print {
+    char sha256[65], *text; /* of its files; with its options, as JSON (owned) */
+    size_t bytes;
+} cli_eval_print;
+
 typedef struct cli_evaluation {
     cli_args *a;
     cli_eval_models models;
@@ -44,9 +50,16 @@ typedef struct cli_evaluation {
     size_t n_rows, at;
     duet_eval_job job; /* being run */
     size_t sample;     /* its next one */
-    FILE *samples;
-    int samples_errno; /* of its first failed write */
-    char *samples_path; /* of the file being written; it takes its name when all rows are done */
+    duet_store *store; /* NULL without --out and --store */
+    cli_eval_print print_M, print_m, print_before_M, print_before_m;
+    char *print_pair;
+    json_t *recalled, *head; /* options of an earlier run; options, settings and fingerprint of this one */
+    duet_ledger *alone;      /* what M alone spent on the set being asked */
+    dt_atomic samples;       /* samples.jsonl being written */
+    duet_status samples_st;  /* of its first failed write, and why */
+    duet_err samples_err;
+    size_t had;              /* samples in the store at the start */
+    size_t found, done, row_found, row_done; /* samples that were in the store, and all; of the rows that ended, and of this row */
     double began, last;
     double share[CLI_EVAL_PLANS]; /* of --budget-curve, with their names */
     char share_name[CLI_EVAL_PLANS][64];
@@ -55,6 +68,12 @@ typedef struct cli_evaluation {
 /* ---- eval_sets.c: questions ---- */
 duet_status cli_eval_open_sets(cli_evaluation *e, duet_err *err);
 void cli_eval_close_set(cli_eval_set *q);
+
+/* ---- eval_print.c: settings and fingerprints; the folder and the store ---- */
+/* --resume and --replay: options that were not given are those of DIR/run.json. */
+int cli_eval_recall(const cli_command *self, cli_evaluation *e);
+/* Opens the store and e->head; refuses a folder that holds another evaluation. */
+int cli_eval_begin(const cli_command *self, cli_evaluation *e);
 
 /* ---- eval_rows.c: models, and the rows of the table run in order ---- */
 duet_status cli_eval_open_pairs(cli_evaluation *e, duet_err *err);

@@ -4,66 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *text_or_null(const char *s) {
-    return s ? json_string(s) : json_null();
-}
-
-static json_t *sampling_json(duet_sampling s) {
-    return json_pack("{s:f,s:i,s:f,s:f}", "temp", s.temperature, "top_k", s.top_k, "top_p", s.top_p, "min_p", s.min_p);
-}
-
-/* The one file, or a list of all. */
-static json_t *data_json(const cli_list *l) {
-    if (l->n < 2)
-        return text_or_null(l->n ? l->v[0] : NULL);
-    json_t *list = json_array();
-    for (int i = 0; i < l->n; i++)
-        json_array_append_new(list, json_string(l->v[i]));
-    return list;
-}
-
-static size_t count_questions(const cli_evaluation *e) {
-    size_t n = 0;
-    for (size_t i = 0; i < e->n_sets; i++)
-        n += e->set[i].n;
-    return n;
-}
-
-static char *settings_text(const cli_evaluation *e) {
-    const cli_args *a = e->a;
-    json_t *j = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:I,s:i,s:I,s:i,s:i,s:s,s:o,s:o}", "M", text_or_null(a->M), "m",
-                          text_or_null(a->m), "before_M", text_or_null(a->before_M), "before_m",
-                          text_or_null(a->before_m), "task", text_or_null(a->task), "data", data_json(&a->data),
-                          "split", a->split, "questions", (json_int_t)count_questions(e), "samples_per_question", a->k, "seed",
-                          (json_int_t)a->seed, "signal_budget", a->signal_budget, "answer_budget", a->answer_budget,
-                          "grader", a->grader, "sampling_M", sampling_json(cli_sampling_for(a, e->M, &a->on_M)),
-                          "sampling_m", sampling_json(cli_sampling_for(a, e->m, &a->on_m)));
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    return text;
-}
-
-static void add_model_print(json_t *to, const char *name, const duet_backend *b) {
-    char sha256[65];
-    duet_model *m = b ? duet_backend_model(b) : NULL;
-    if (m && !duet_model_fingerprint(m, sha256, NULL))
-        json_object_set_new(to, name, json_string(sha256));
-}
-
-static void add_data_print(json_t *to, const cli_evaluation *e) {
-    char hex[65];
-    dt_sha256 s;
-    dt_sha256_init(&s);
-    for (size_t k = 0; k < e->n_sets; k++)
-        for (size_t i = 0; i < e->set[k].n; i++) {
-            const duet_example *x = &e->set[k].v[i];
-            dt_sha256_add(&s, x->question, strlen(x->question) + 1);
-            dt_sha256_add(&s, x->answer, strlen(x->answer) + 1);
-        }
-    dt_sha256_hex(&s, hex);
-    json_object_set_new(to, "questions", json_string(hex));
-}
-
 /* The instructions that were added to a set's questions, each once. */
 static json_t *instructions_json(const cli_evaluation *e, const cli_eval_set *q) {
     json_t *list = json_array();
@@ -97,22 +37,16 @@ static json_t *sets_json(const cli_evaluation *e) {
     return all;
 }
 
-/* The library's report, with fingerprints of the models and of the questions added. */
+/* The library's report, with settings and fingerprints. */
 static json_t *report(const cli_evaluation *e) {
-    char *settings = settings_text(e), *text = duet_eval_json(e->row, e->n_rows, settings);
-    json_t *j = text ? json_loads(text, 0, NULL) : NULL, *print = json_object_get(j, "fingerprint");
-    if (print) {
-        add_model_print(print, "M", e->M);
-        add_model_print(print, "m", e->m);
-        if (e->before)
-            add_model_print(print, "before_M", e->before_M);
-        if (e->before)
-            add_model_print(print, "before_m", e->before_m);
-        add_data_print(print, e);
-        if (e->a->data.n)
-            json_object_set_new(j, "sets", sets_json(e));
+    char *text = duet_eval_json(e->row, e->n_rows, NULL);
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL;
+    if (j && e->head) {
+        json_object_set(j, "settings", json_object_get(e->head, "settings"));
+        json_object_set(j, "fingerprint", json_object_get(e->head, "fingerprint"));
     }
-    free(settings);
+    if (j && e->a->data.n)
+        json_object_set_new(j, "sets", sets_json(e));
     free(text);
     return j;
 }
@@ -139,6 +73,10 @@ static duet_status write_reports(const cli_evaluation *e, const json_t *j, const
             st = head_text ? duet_eval_results(e->a->out, head_text, err) : dt_fail(err, DUET_E_NOMEM, "no memory");
         free(head_text);
         json_decref(head);
+        char *times = duet_eval_times_json(e->row, e->n_rows);
+        if (!st)
+            st = write_in(e->a->out, "times.json", times, err);
+        free(times);
     }
     free(text);
     return st;
@@ -172,6 +110,7 @@ static const duet_eval_row *judged(const cli_evaluation *e) {
 }
 
 int cli_eval_give_up(cli_evaluation *e) {
+    size_t n_wanted = e->n_rows;
     e->n_rows = e->at;
     duet_eval_finish(e->row, e->n_rows);
     char *table = e->at && !e->a->json ? duet_eval_table(e->row, e->at) : NULL;
@@ -183,8 +122,15 @@ int cli_eval_give_up(cli_evaluation *e) {
     json_decref(j);
     free(table);
     cli_flush();
-    return cli_fail(EXIT_INTERRUPTED, "interrupted: %zu rows are done%s%s", e->at,
-                    e->samples_path ? "; the samples so far are in " : "", e->samples_path ? e->samples_path : "");
+    size_t kept = 0;
+    if (e->store)
+        duet_store_count(e->store, &kept, NULL);
+    if (e->a->out)
+        return cli_fail(EXIT_INTERRUPTED, "interrupted: %zu of %zu rows are done; %s keeps %zu samples: the same command, or `duet eval --resume --out %s`, goes on from there",
+                        e->at, n_wanted, duet_store_path(e->store), kept, e->a->out);
+    return e->store ? cli_fail(EXIT_INTERRUPTED, "interrupted: %zu of %zu rows are done; %s keeps %zu samples: the same command goes on from there", e->at, n_wanted,
+                               duet_store_path(e->store), kept)
+                    : cli_fail(EXIT_INTERRUPTED, "interrupted: %zu of %zu rows are done", e->at, n_wanted);
 }
 
 int cli_eval_finish(cli_evaluation *e) {

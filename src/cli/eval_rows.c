@@ -1,9 +1,12 @@
 /* Rows of duet eval: models opened once, each row run in order, with a live line. */
 #include "cli/eval.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- models ---- */
 
@@ -51,38 +54,48 @@ duet_status cli_eval_open_pairs(cli_evaluation *e, duet_err *err) {
 
 /* ---- running ---- */
 
-static void on_progress(void *user, size_t done, size_t total, double accuracy) {
+/* Live lines replace one another on a terminal; in a log one of them is kept every half minute. */
+static void on_progress(void *user, const duet_eval_progress *p) {
     cli_evaluation *e = user;
-    char left[16], line[160];
+    char left[16], accuracy[48] = "", line[192];
     double now = dt_now();
-    const cli_eval_plan *p = &e->plan[e->at % e->n_plan];
-    if (e->a->quiet || (done < total && now - e->last < 0.2))
+    const cli_eval_plan *plan = &e->plan[e->at % e->n_plan];
+    bool live = cli_colour(STDERR_FILENO);
+    size_t made = p->done - p->found;
+    e->row_found = p->found;
+    e->row_done = p->done;
+    if (e->a->quiet || (live && p->done < p->total && now - e->last < 0.2) || (!live && now - e->last < 30))
         return;
     e->last = now;
-    dt_time_left(done ? (now - e->began) / (double)done * (double)(total - done) : 0, left);
-    snprintf(line, sizeof line, "row %zu of %zu, %s%s%s: %zu of %zu, accuracy %.1f %%, %s left", e->at + 1, e->n_rows,
-             duet_mode_name(p->mode), *p->variant ? " " : "", p->variant, done, total, 100 * accuracy, left);
-    cli_live(line);
+    dt_time_left(made ? (now - e->began) / (double)made * (double)(p->total - p->done) : 0, left);
+    if (p->accuracy >= 0)
+        snprintf(accuracy, sizeof accuracy, ", accuracy %.1f %%", 100 * p->accuracy);
+    snprintf(line, sizeof line, "row %zu of %zu, %s%s%s: %zu of %zu%s, %s left", e->at + 1, e->n_rows, duet_mode_name(plan->mode),
+             *plan->variant ? " " : "", plan->variant, p->done, p->total, accuracy, left);
+    if (live)
+        cli_live(line);
+    else
+        fprintf(stderr, "%s\n", line);
 }
 
 static void on_sample(void *user, const duet_example *x, const duet_pair_request *r, int score) {
     cli_evaluation *e = user;
     const char *told = e->a->instruction ? e->a->instruction : x->instruction;
+    if (e->samples_st)
+        return;
     char *text = duet_eval_sample_line(&e->job, told, x, r, e->sample++, score);
-    errno = ENOMEM;
-    if ((!text || fprintf(e->samples, "%s\n", text) < 0) && !e->samples_errno)
-        e->samples_errno = errno;
+    e->samples_st = text ? dt_atomic_add(&e->samples, text, strlen(text), &e->samples_err) : dt_fail(&e->samples_err, DUET_E_NOMEM, "no memory for a sample");
+    if (!e->samples_st)
+        e->samples_st = dt_atomic_add(&e->samples, "\n", 1, &e->samples_err);
     free(text);
 }
 
-duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err) {
+static void set_job(cli_evaluation *e) {
     const cli_args *a = e->a;
-    for (e->at = 0; e->at < e->n_rows; e->at++) {
-        const cli_eval_plan *p = &e->plan[e->at % e->n_plan];
-        const cli_eval_set *q = &e->set[e->at / e->n_plan];
-        bool before = p->before && e->before;
-        e->sample = 0;
-        e->job = (duet_eval_job){.pair = before ? e->before : e->after,
+    const cli_eval_plan *p = &e->plan[e->at % e->n_plan];
+    const cli_eval_set *q = &e->set[e->at / e->n_plan];
+    bool before = p->before && e->before;
+    e->job = (duet_eval_job){.pair = before ? e->before : e->after,
                              .mode = p->mode,
                              .data = q->name,
                              .variant = p->variant,
@@ -98,16 +111,76 @@ duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err) {
                              .shuffle_signals = p->shuffled,
                              .mask_answer = p->masked,
                              .batch = a->batch,
+                             .store = e->store,
+                             .M_print = before ? e->print_before_M.text : e->print_M.text,
+                             .m_print = before ? e->print_before_m.text : e->print_m.text,
+                             .pair_print = e->print_pair,
+                             .M_alone = e->plan[0].mode == DUET_MODE_M ? e->alone : NULL,
                              .cancel = cli_cancel(),
                              .on_progress = on_progress,
-                             .on_sample = e->samples ? on_sample : NULL,
+                             .on_sample = e->samples.fd >= 0 ? on_sample : NULL,
                              .user = e};
-        e->began = dt_now();
-        duet_status st = a->budget_curve ? cli_eval_run_curve(e, err) : duet_eval_run(&e->job, &e->row[e->at], err);
+}
+
+static duet_status run_rows(cli_evaluation *e, duet_err *err) {
+    for (e->at = 0; e->at < e->n_rows; e->at++) {
+        const cli_eval_set *q = &e->set[e->at / e->n_plan];
+        if (e->at % e->n_plan == 0) {
+            free(e->alone);
+            e->alone = dt_calloc(q->n, (size_t)e->a->k * sizeof *e->alone);
+            if (!e->alone)
+                return dt_fail(err, DUET_E_NOMEM, "no memory for %zu questions", q->n);
+        }
+        set_job(e);
+        e->sample = 0;
+        e->began = e->last = dt_now();
+        duet_status st = e->a->budget_curve ? cli_eval_run_curve(e, err) : duet_eval_run(&e->job, &e->row[e->at], err);
+        e->found += e->row_found;
+        e->done += e->row_done;
+        e->row_found = e->row_done = 0;
         if (st)
             return st;
+        if (e->samples_st) {
+            *err = e->samples_err;
+            return e->samples_st;
+        }
     }
-    cli_live(NULL);
-    duet_eval_finish(e->row, e->n_rows);
     return DUET_OK;
+}
+
+/* What killed runs left of their samples.jsonl: the store has it all. */
+static void remove_leftovers(const char *dir) {
+    DIR *d = opendir(dir);
+    long pid = 0;
+    int end = 0;
+    for (struct dirent *f; d && (f = readdir(d));) {
+        if (sscanf(f->d_name, "samples.jsonl.%ld.tmp%n", &pid, &end) != 1 || f->d_name[end] || pid <= 0 || !kill((pid_t)pid, 0) || errno != ESRCH)
+            continue;
+        char *path = dt_path_join(dir, f->d_name);
+        if (path)
+            unlink(path);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err) {
+    char *path = e->a->out ? dt_path_join(e->a->out, "samples.jsonl") : NULL;
+    if (path)
+        remove_leftovers(e->a->out);
+    duet_status st = path ? dt_atomic_open(&e->samples, path, err) : DUET_OK;
+    if (!st)
+        st = run_rows(e, err);
+    cli_live(NULL);
+    if (!st && e->had && e->found && !e->a->quiet)
+        fprintf(stderr, "duet: %zu of %zu samples were in %s\n", e->found, e->done, duet_store_path(e->store));
+    if (!st)
+        duet_eval_finish(e->row, e->n_rows);
+    if (!st && path)
+        st = dt_atomic_commit(&e->samples, err);
+    if (path)
+        dt_atomic_abandon(&e->samples);
+    free(path);
+    return st;
 }

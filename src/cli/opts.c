@@ -357,6 +357,62 @@ bool cli_given(const cli_args *a, const void *field) {
     return false;
 }
 
+json_t *cli_given_json(const cli_command *c, const cli_args *a, const char *const *without) {
+    json_t *o = json_object();
+    for (size_t i = 0; i < c->n_opts; i++) {
+        const cli_opt *opt = &c->opts[i];
+        const void *field = (const char *)a + opt->at;
+        const cli_list *list = field;
+        json_t *v = NULL;
+        bool left_out = !given[i];
+        for (size_t k = 0; !left_out && without[k]; k++)
+            left_out = !strcmp(opt->name, without[k]);
+        if (left_out)
+            continue;
+        switch (opt->kind) {
+        case CLI_FLAG: v = json_string(*(const bool *)field ? "true" : "false"); break;
+        case CLI_TEXT: v = json_string(*(const char *const *)field); break;
+        case CLI_INT: v = json_sprintf("%d", *(const int *)field); break;
+        case CLI_REAL: v = json_sprintf("%.17g", *(const double *)field); break;
+        case CLI_SEED: v = json_sprintf("%llu", (unsigned long long)*(const uint64_t *)field); break;
+        case CLI_LIST:
+            v = json_array();
+            for (int k = 0; k < list->n; k++)
+                json_array_append_new(v, json_string(list->v[k]));
+        }
+        json_object_set_new(o, opt->name, v);
+    }
+    return o;
+}
+
+int cli_recall(const cli_command *c, cli_args *a, const char *from, const json_t *options, duet_err *err) {
+    const char *name = NULL;
+    json_t *v = NULL;
+    json_object_foreach((json_t *)(uintptr_t)options, name, v) {
+        const cli_opt *o = by_name(c, name, strlen(name));
+        size_t n = json_is_array(v) ? json_array_size(v) : 1;
+        if (!o || (n > 1 && o->kind != CLI_LIST)) {
+            dt_fail(err, DUET_E_FORMAT, "%s: %s is no option of %s", from, name, c->name);
+            return EXIT_INPUT;
+        }
+        if (given[o - c->opts])
+            continue;
+        if (o->kind == CLI_LIST)
+            ((cli_list *)(void *)((char *)a + o->at))->n = 0;
+        for (size_t i = 0; i < n; i++) {
+            const char *text = json_string_value(json_is_array(v) ? json_array_get(v, i) : v);
+            if (!text) {
+                dt_fail(err, DUET_E_FORMAT, "%s: %s is not a text", from, name);
+                return EXIT_INPUT;
+            }
+            if (set_value(o, from, text, a, err))
+                return EXIT_INPUT;
+        }
+        given[o - c->opts] = true;
+    }
+    return 0;
+}
+
 int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, duet_err *err) {
     static char **rest; /* freed at the next call: the operands point to argv */
     cli_args first = {0};

@@ -7,6 +7,7 @@
  * A share is a row of mode duet with the variant "signal N %"; its M tokens are those that m was given. */
 #include "eval/curve.h"
 
+#include "eval/internal.h"
 #include "eval/measure.h"
 
 #include <math.h>
@@ -104,19 +105,20 @@ static const duet_example *example_of(const duet_eval_job *j, size_t sample) {
     return &j->examples[sample / (size_t)(j->k ? j->k : 1)];
 }
 
+/* In two stages, whatever the job's mode says. */
 static duet_pair_request request_of(const duet_eval_job *j, size_t sample) {
-    const duet_example *e = example_of(j, sample);
-    const char *text = e->prompt && !j->bare ? e->prompt : e->question;
-    return (duet_pair_request){.question = text, .n_question = strlen(text), .mode = DUET_MODE_DUET, .signal_budget = j->signal_budget, .answer_budget = j->answer_budget,
-                               .M = j->M, .m = j->m, .key = sample};
+    duet_pair_request r;
+    dt_eval_ask(j, sample, &r);
+    r.mode = DUET_MODE_DUET;
+    return r;
 }
 
-static duet_status ask_M(const duet_eval_job *j, size_t at, size_t n, duet_pair_request *r, signal *s, duet_err *err) {
+static duet_status ask_M(const duet_eval_job *j, size_t at, size_t n, duet_pair_request *r, signal *s, size_t *found, duet_err *err) {
     for (size_t i = 0; i < n; i++) {
         r[i] = request_of(j, at + i);
         r[i].answer_budget = 0;
     }
-    duet_status st = duet_pair_answer(j->pair, r, n, j->cancel, err);
+    duet_status st = dt_eval_answer_all(j, r, n, found, err);
     for (size_t i = 0; i < n; i++) {
         s[i] = (signal){.ids = r[i].signal_ids, .n = r[i].n_signal_ids, .M_tokens = r[i].ledger.M.output_tokens, .cut = r[i].signal_status == DUET_SIGNAL_TRUNCATED};
         r[i].signal_ids = NULL; /* taken */
@@ -127,7 +129,7 @@ static duet_status ask_M(const duet_eval_job *j, size_t at, size_t n, duet_pair_
     return st;
 }
 
-static duet_status ask_m(const duet_eval_job *j, size_t at, size_t n, double share, duet_pair_request *r, const signal *s, duet_eval_curve *c, duet_err *err) {
+static duet_status ask_m(const duet_eval_job *j, size_t at, size_t n, double share, duet_pair_request *r, const signal *s, duet_eval_curve *c, size_t *found, duet_err *err) {
     static const int32_t none[1] = {0}; /* an empty signal that is given still needs an address */
     size_t given = 0;
     bool inside = false;
@@ -139,10 +141,11 @@ static duet_status ask_m(const duet_eval_job *j, size_t at, size_t n, double sha
         r[i].signal = s[i].ids ? s[i].ids : none;
         r[i].n_signal = given;
     }
-    duet_status st = duet_pair_answer(j->pair, r, n, j->cancel, err);
+    duet_status st = dt_eval_answer_all(j, r, n, found, err);
     for (size_t i = 0; i < n; i++) { /* what m read is what M would have been asked for */
         bool whole = r[i].n_signal == s[i].n;
         r[i].ledger.M.output_tokens = whole ? s[i].M_tokens : r[i].n_signal;
+        r[i].ledger.cost = (double)NAN; /* nobody paid for a part of a signal */
         if (whole && s[i].cut) r[i].signal_status = DUET_SIGNAL_TRUNCATED;
     }
     return st;
@@ -166,7 +169,8 @@ static void count(const duet_eval_job *of, const duet_eval_curve *c, size_t samp
 static void finish(const duet_eval_job *of, const sums *t, duet_eval_row *row) {
     double n = (double)of->n * (double)(of->k ? of->k : 1);
     *row = (duet_eval_row){.questions = of->n, .samples = (size_t)n, .accuracy = t->right / n, .M_tokens = t->M_tokens / n, .m_tokens = t->m_tokens / n, .m_prompt_tokens = t->m_prompt / n,
-                           .saved = (double)NAN, .no_answer = t->no_answer / n, .truncated = t->truncated / n, .leak = (double)NAN, .accuracy_no_leak = (double)NAN};
+                           .saved = (double)NAN, .no_answer = t->no_answer / n, .truncated = t->truncated / n, .leak = (double)NAN, .accuracy_no_leak = (double)NAN, .cost = (double)NAN,
+                           .M_alone_cost = (double)NAN, .M_s = (double)NAN, .m_s = (double)NAN, .M_alone_s = (double)NAN};
     snprintf(row->data, sizeof row->data, "%s", of->data ? of->data : "");
     snprintf(row->mode, sizeof row->mode, "%s", duet_mode_name(of->mode));
     snprintf(row->variant, sizeof row->variant, "%s", of->variant);
@@ -194,10 +198,10 @@ typedef struct shared_job {
     char variant[64];
 } shared_job;
 
-static duet_status run_batch(const duet_eval_job *j, duet_eval_curve *c, size_t at, size_t n, const shared_job *of, duet_pair_request *r, signal *s, sums *t, duet_err *err) {
-    duet_status st = ask_M(j, at, n, r, s, err);
+static duet_status run_batch(const duet_eval_job *j, duet_eval_curve *c, size_t at, size_t n, const shared_job *of, duet_pair_request *r, signal *s, sums *t, size_t *found, duet_err *err) {
+    duet_status st = ask_M(j, at, n, r, s, found, err);
     for (size_t p = c->n; !st && p-- > 0;)
-        st = ask_m(j, at, n, c->share[p], r + p * n, s, c, err);
+        st = ask_m(j, at, n, c->share[p], r + p * n, s, c, found, err);
     for (size_t p = 0; p < c->n; p++)
         for (size_t i = 0; i < n; i++) {
             if (!st) count(&of[p].job, c, at + i, &r[p * n + i], &t[p]);
@@ -218,7 +222,7 @@ static duet_status check(const duet_eval_job *j, const duet_eval_curve *c, duet_
 }
 
 duet_status duet_eval_curve_run(const duet_eval_job *j, duet_eval_curve *c, duet_eval_row *rows, duet_err *err) {
-    size_t n_samples = j->n * (size_t)(j->k ? j->k : 1), batch = j->batch > 0 ? (size_t)j->batch : 64, n_requests = 0;
+    size_t n_samples = j->n * (size_t)(j->k ? j->k : 1), batch = j->batch > 0 ? (size_t)j->batch : 64, n_requests = 0, found = 0;
     duet_status st = check(j, c, err);
     if (st) return st;
     if (batch > n_samples) batch = n_samples;
@@ -239,8 +243,9 @@ duet_status duet_eval_curve_run(const duet_eval_job *j, duet_eval_curve *c, duet
     if (!memory) st = dt_fail(err, DUET_E_NOMEM, "budget curve: no memory for %zu samples of %zu shares", n_samples, c->n);
     for (size_t at = 0; !st && at < n_samples; at += batch) {
         size_t n = n_samples - at < batch ? n_samples - at : batch;
-        st = run_batch(j, c, at, n, of, r, s, t, err);
-        if (!st && j->on_progress) j->on_progress(j->user, at + n, n_samples, t[c->n - 1].right / (double)(at + n));
+        st = run_batch(j, c, at, n, of, r, s, t, &found, err);
+        duet_eval_progress p = {.done = (at + n) * (c->n + 1), .total = n_samples * (c->n + 1), .found = found, .accuracy = t[c->n - 1].right / (double)(at + n)};
+        if (!st && j->on_progress) j->on_progress(j->user, &p);
     }
     for (size_t p = 0; !st && p < c->n; p++)
         finish(&of[p].job, &t[p], &rows[p]);

@@ -133,6 +133,8 @@ char *duet_eval_json(const duet_eval_row *rows, size_t n, const char *settings_j
         put(o, "truncated", r->truncated);
         put(o, "leak", r->leak);
         put(o, "accuracy_no_leak", r->accuracy_no_leak);
+        put(o, "cost", r->cost);
+        put(o, "M_alone_cost", r->M_alone_cost);
         json_array_append_new(list, o);
     }
     json_object_set_new(root, "rows", list);
@@ -140,6 +142,22 @@ char *duet_eval_json(const duet_eval_row *rows, size_t n, const char *settings_j
     json_object_set_new(root, "settings", settings ? settings : json_object());
     json_object_set_new(root, "fingerprint", json_pack("{s:s}", "duet", duet_version()));
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    json_decref(root);
+    return text;
+}
+
+char *duet_eval_times_json(const duet_eval_row *rows, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const duet_eval_row *r = &rows[i];
+        json_t *o = json_pack("{s:o, s:s, s:o, s:I}", "data", name_json(r->data), "mode", r->mode, "variant", name_json(r->variant), "samples", (json_int_t)r->samples);
+        put(o, "M_s", r->M_s);
+        put(o, "m_s", r->m_s);
+        put(o, "M_alone_s", r->M_alone_s);
+        json_array_append_new(list, o);
+    }
+    json_t *root = json_pack("{s:o}", "rows", list);
+    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(root);
     return text;
 }

@@ -1,5 +1,6 @@
-/* One row of the table: a mode, or a control of the pair, over all questions in batches. */
+/* One row of the table: a mode, or a control of the pair, over all questions, many samples at a time. */
 #include "eval/internal.h"
+#include "eval/ordered.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,26 +9,42 @@
 /* Sums over samples; the row is made from them at the end. */
 typedef struct tally {
     double right, M_tokens, m_tokens, m_prompt, no_answer, truncated, leaks, right_no_leak;
+    double cost, M_alone_cost, M_s, m_s, M_alone_s;
     size_t samples, signals;
     double *mean; /* [questions] share right */
 } tally;
 
-typedef struct owned_ids {
+/* What M wrote for a sample of a control, whoever reads it. */
+typedef struct own_signal {
     int32_t *v;
-    size_t n, M_tokens;
+    size_t n;
+    duet_ledger_side M;
+    double total_s;
     bool cut;
-} owned_ids;
+} own_signal;
 
-static bool duet_mode_with_control(const duet_eval_job *j) {
-    return j->mode == DUET_MODE_DUET && (j->shuffle_signals || j->mask_answer);
-}
+typedef struct slot { /* a sample that has ended, until its turn */
+    duet_pair_request r;
+    int score;
+    bool found;
+} slot;
 
-static void set_request(const duet_eval_job *j, size_t sample, duet_pair_request *r) {
-    const duet_example *e = &j->examples[sample / (size_t)(j->k ? j->k : 1)];
-    const char *text = e->prompt && !j->bare ? e->prompt : e->question;
-    *r = (duet_pair_request){.question = text, .n_question = strlen(text), .mode = j->mode, .signal_budget = j->signal_budget,
-                             .answer_budget = j->answer_budget, .M = j->M, .m = j->m, .key = sample};
-}
+typedef struct row_run {
+    const duet_eval_job *j;
+    size_t k, n_samples, n_signals, first; /* piece p of the work is sample first + p */
+    bool control;
+    const duet_tokenizer *tok; /* of signals; NULL = none */
+    own_signal *signal;        /* [n_samples], controls only */
+    slot *slot;
+    size_t window;
+    duet_ids truth;
+    tally t;
+    duet_eval_progress p;
+    double right; /* of the answers so far, in any order */
+    size_t answers;
+} row_run;
+
+/* ---- tokens of a signal ---- */
 
 /* True where ids[at..] begins with what[0..n). */
 static bool run_at(const int32_t *ids, size_t n_ids, size_t at, const int32_t *what, size_t n) {
@@ -59,27 +76,14 @@ static size_t mask(int32_t *ids, size_t n, const duet_ids *truth, const duet_ids
     return k;
 }
 
-/* Signals of M for all samples, for the controls: stage 2 gets no budget. */
-static duet_status make_signals(const duet_eval_job *j, size_t n_samples, size_t batch, owned_ids *out, duet_err *err) {
-    duet_status st = DUET_OK;
-    duet_pair_request *r = dt_calloc(batch, sizeof *r);
-    if (!r) return dt_fail(err, DUET_E_NOMEM, "evaluation: no memory");
-    for (size_t at = 0; !st && at < n_samples; at += batch) {
-        size_t n = n_samples - at < batch ? n_samples - at : batch;
-        for (size_t i = 0; i < n; i++) {
-            set_request(j, at + i, &r[i]);
-            r[i].answer_budget = 0;
-        }
-        st = duet_pair_answer(j->pair, r, n, j->cancel, err);
-        for (size_t i = 0; i < n; i++) {
-            out[at + i] = (owned_ids){r[i].signal_ids, r[i].n_signal_ids, r[i].ledger.M.output_tokens, r[i].signal_status == DUET_SIGNAL_TRUNCATED};
-            r[i].signal_ids = NULL; /* taken */
-            r[i].n_signal_ids = 0;
-            duet_pair_request_clear(&r[i]);
-        }
+static void mask_all(row_run *u) {
+    duet_ids blank = {0};
+    spell(u->tok, "?", &blank);
+    for (size_t i = 0; i < u->n_samples; i++) {
+        spell(u->tok, u->j->examples[i / u->k].answer, &u->truth);
+        u->signal[i].n = mask(u->signal[i].v, u->signal[i].n, &u->truth, &blank);
     }
-    free(r);
-    return st;
+    duet_ids_free(&blank);
 }
 
 /* The sample whose signal sample i gets: the next question with another answer. */
@@ -92,32 +96,136 @@ static size_t partner(const duet_eval_job *j, size_t sample, size_t k) {
     return (sample + k) % (j->n * k);
 }
 
-static void count(const duet_eval_job *j, tally *t, size_t sample, const duet_pair_request *r, const duet_ids *truth) {
-    size_t k = (size_t)(j->k ? j->k : 1);
-    const duet_example *e = &j->examples[sample / k];
-    int right = duet_grade(j->grader, r->answer_text ? r->answer_text : "", r->n_answer_text, e->answer);
+/* ---- progress ---- */
+
+static void tell(row_run *u, bool found) {
+    u->p.done++;
+    u->p.found += found;
+    u->p.accuracy = u->answers ? u->right / (double)u->answers : (double)NAN;
+    if (u->j->on_progress) u->j->on_progress(u->j->user, &u->p);
+}
+
+/* ---- signals of M for all samples, for the controls: stage 2 gets no budget ---- */
+
+/* Of all samples; where one sample alone is wanted, of the two that it needs. */
+static size_t whose_signal(const row_run *u, size_t piece) {
+    return !u->j->only ? piece : piece ? u->first : partner(u->j, u->first, u->k);
+}
+
+static duet_status make_signal(void *user, size_t piece, duet_err *err) {
+    row_run *u = user;
+    slot *s = &u->slot[piece % u->window];
+    dt_eval_ask(u->j, whose_signal(u, piece), &s->r);
+    s->r.answer_budget = 0;
+    return dt_eval_answer(u->j, &s->r, &s->found, err);
+}
+
+static void signal_made(void *user, size_t piece) {
+    row_run *u = user;
+    tell(u, u->slot[piece % u->window].found);
+}
+
+static void take_signal(void *user, size_t piece) {
+    row_run *u = user;
+    duet_pair_request *r = &u->slot[piece % u->window].r;
+    own_signal *s = &u->signal[whose_signal(u, piece)];
+    free(s->v); /* one sample may be its own partner */
+    *s = (own_signal){r->signal_ids, r->n_signal_ids, r->ledger.M, r->ledger.total_s, r->signal_status == DUET_SIGNAL_TRUNCATED};
+    r->signal_ids = NULL; /* taken */
+    r->n_signal_ids = 0;
+    duet_pair_request_clear(r);
+}
+
+/* ---- answers ---- */
+
+static void add_own_signal(const own_signal *s, duet_pair_request *r) {
+    r->ledger.M = s->M;
+    r->ledger.cost = s->M.cost + r->ledger.m.cost;
+    r->ledger.total_s += s->total_s;
+    if (s->cut) r->signal_status = DUET_SIGNAL_TRUNCATED;
+}
+
+static duet_status make_answer(void *user, size_t piece, duet_err *err) {
+    static const int32_t none[1] = {0}; /* an empty signal that is given still needs an address */
+    row_run *u = user;
+    const duet_eval_job *j = u->j;
+    size_t i = u->first + piece;
+    slot *s = &u->slot[piece % u->window];
+    dt_eval_ask(j, i, &s->r);
+    if (u->control) {
+        const own_signal *given = &u->signal[j->shuffle_signals ? partner(j, i, u->k) : i];
+        s->r.signal = given->v ? given->v : none;
+        s->r.n_signal = given->n;
+    }
+    duet_status st = dt_eval_answer(j, &s->r, &s->found, err);
+    if (st) return st;
+    if (u->control) add_own_signal(&u->signal[i], &s->r);
+    s->score = duet_grade(j->grader, s->r.answer_text ? s->r.answer_text : "", s->r.n_answer_text, j->examples[i / u->k].answer);
+    return DUET_OK;
+}
+
+static void answer_made(void *user, size_t piece) {
+    row_run *u = user;
+    const slot *s = &u->slot[piece % u->window];
+    u->right += s->score;
+    u->answers++;
+    tell(u, s->found);
+}
+
+/* What M alone spent on this sample: learned in its own mode, told in the others. */
+static void compare_alone(row_run *u, size_t i, duet_ledger *l) {
+    duet_ledger *alone = u->j->M_alone ? &u->j->M_alone[i] : NULL;
+    if (u->j->mode == DUET_MODE_M && alone) *alone = *l;
+    if (alone) {
+        l->M_alone_tokens = alone->M_alone_tokens;
+        l->M_alone_cost = alone->M_alone_cost;
+    }
+    u->t.M_alone_cost += l->M_alone_cost;
+    u->t.M_alone_s += alone && alone->M_alone_tokens != SIZE_MAX ? alone->M.prefill_s + alone->M.decode_s : (double)NAN;
+}
+
+static void count(row_run *u, size_t i, const duet_pair_request *r, int right) {
+    tally *t = &u->t;
+    const duet_ledger *l = &r->ledger;
     t->samples++;
     t->right += right;
-    t->mean[sample / k] += (double)right / (double)k;
-    t->M_tokens += (double)r->ledger.M.output_tokens;
-    t->m_tokens += (double)r->ledger.m.output_tokens;
-    t->m_prompt += (double)r->ledger.m.prompt_tokens;
+    t->mean[i / u->k] += (double)right / (double)u->k;
+    t->M_tokens += (double)l->M.output_tokens;
+    t->m_tokens += (double)l->m.output_tokens;
+    t->m_prompt += (double)l->m.prompt_tokens;
+    t->cost += l->cost;
+    t->M_s += l->M.prefill_s + l->M.decode_s;
+    t->m_s += l->m.prefill_s + l->m.decode_s;
     t->no_answer += !r->n_answer_text;
     t->truncated += r->answer_cut || r->signal_status == DUET_SIGNAL_TRUNCATED;
-    if (j->mode == DUET_MODE_DUET) {
-        bool leak = contains(r->signal_ids, r->n_signal_ids, truth);
+    if (r->mode == DUET_MODE_DUET) {
+        u->truth.n = 0;
+        if (u->tok) spell(u->tok, u->j->examples[i / u->k].answer, &u->truth);
+        bool leak = contains(r->signal_ids, r->n_signal_ids, &u->truth);
         t->signals++;
         t->leaks += leak;
         if (!leak) t->right_no_leak += right;
     }
-    if (j->on_sample) j->on_sample(j->user, e, r, right);
 }
+
+static void take_answer(void *user, size_t piece) {
+    row_run *u = user;
+    slot *s = &u->slot[piece % u->window];
+    size_t i = u->first + piece;
+    compare_alone(u, i, &s->r.ledger);
+    count(u, i, &s->r, s->score);
+    if (u->j->on_sample) u->j->on_sample(u->j->user, &u->j->examples[i / u->k], &s->r, s->score);
+    duet_pair_request_clear(&s->r);
+}
+
+/* ---- the row ---- */
 
 static void finish(const duet_eval_job *j, const tally *t, duet_eval_row *row) {
     double n = (double)t->samples, clean = (double)t->signals - t->leaks;
     *row = (duet_eval_row){.questions = j->n, .samples = t->samples, .accuracy = t->right / n, .M_tokens = t->M_tokens / n, .m_tokens = t->m_tokens / n,
                            .m_prompt_tokens = t->m_prompt / n, .saved = (double)NAN, .no_answer = t->no_answer / n, .truncated = t->truncated / n,
-                           .leak = t->signals ? t->leaks / (double)t->signals : (double)NAN, .accuracy_no_leak = clean > 0 ? t->right_no_leak / clean : (double)NAN};
+                           .leak = t->signals ? t->leaks / (double)t->signals : (double)NAN, .accuracy_no_leak = clean > 0 ? t->right_no_leak / clean : (double)NAN,
+                           .cost = t->cost / n, .M_alone_cost = t->M_alone_cost / n, .M_s = t->M_s / n, .m_s = t->m_s / n, .M_alone_s = t->M_alone_s / n};
     snprintf(row->data, sizeof row->data, "%s", j->data ? j->data : "");
     snprintf(row->mode, sizeof row->mode, "%s", duet_mode_name(j->mode));
     snprintf(row->variant, sizeof row->variant, "%s", j->variant ? j->variant : "");
@@ -127,64 +235,50 @@ static void finish(const duet_eval_job *j, const tally *t, duet_eval_row *row) {
         dt_wilson(t->right, n, row->ci95);
 }
 
-duet_status duet_eval_run(const duet_eval_job *j, duet_eval_row *row, duet_err *err) {
-    duet_status st = DUET_OK;
-    size_t k = (size_t)(j->k ? j->k : 1), n_samples = j->n * k, batch = j->batch > 0 ? (size_t)j->batch : 64;
-    bool control = duet_mode_with_control(j);
-    const duet_tokenizer *tok = duet_pair_signal_tokenizer(j->pair);
-    duet_ids truth = {0}, blank = {0};
-    owned_ids *signal = NULL;
-    tally t = {0};
-
+static duet_status check(const duet_eval_job *j, duet_err *err) {
     if (!j->n) return dt_fail(err, DUET_E_USAGE, "evaluation: there are no questions");
     if (j->k < 0) return dt_fail(err, DUET_E_USAGE, "evaluation: %d samples a question; give 1 or more", j->k);
-    if (batch > n_samples) batch = n_samples;
-    duet_pair_request *r = dt_calloc(batch, sizeof *r);
-    t.mean = dt_calloc(j->n, sizeof *t.mean);
-    if (!r || !t.mean || (control && !(signal = dt_calloc(n_samples, sizeof *signal)))) {
-        st = dt_fail(err, DUET_E_NOMEM, "evaluation: no memory for %zu samples", n_samples);
-        goto done;
-    }
-    if (control) {
-        st = make_signals(j, n_samples, batch, signal, err);
-        if (st) goto done;
-        if (tok) spell(tok, "?", &blank);
-        for (size_t i = 0; j->mask_answer && tok && i < n_samples; i++) {
-            spell(tok, j->examples[i / k].answer, &truth);
-            signal[i].n = mask(signal[i].v, signal[i].n, &truth, &blank);
-        }
-    }
-    static const int32_t none[1] = {0}; /* an empty signal that is given still needs an address */
-    for (size_t at = 0; at < n_samples; at += batch) {
-        size_t n = n_samples - at < batch ? n_samples - at : batch;
-        for (size_t i = 0; i < n; i++) {
-            set_request(j, at + i, &r[i]);
-            if (!control) continue;
-            const owned_ids *s = &signal[j->shuffle_signals ? partner(j, at + i, k) : at + i];
-            r[i].signal = s->v ? s->v : none;
-            r[i].n_signal = s->n;
-        }
-        st = duet_pair_answer(j->pair, r, n, j->cancel, err);
-        for (size_t i = 0; i < n; i++) {
-            if (tok && j->mode == DUET_MODE_DUET) spell(tok, j->examples[(at + i) / k].answer, &truth);
-            if (control) { /* what M spent on this question's own signal, whoever reads it */
-                r[i].ledger.M.output_tokens += signal[at + i].M_tokens;
-                if (signal[at + i].cut) r[i].signal_status = DUET_SIGNAL_TRUNCATED;
-            }
-            if (!st) count(j, &t, at + i, &r[i], &truth);
-            duet_pair_request_clear(&r[i]);
-        }
-        if (st) goto done;
-        if (j->on_progress) j->on_progress(j->user, at + n, n_samples, t.right / (double)t.samples);
-    }
-    finish(j, &t, row);
-done:
-    for (size_t i = 0; signal && i < n_samples; i++)
-        free(signal[i].v);
-    free(signal);
-    free(t.mean);
-    free(r);
-    duet_ids_free(&truth);
-    duet_ids_free(&blank);
+    if (j->only > j->n * (size_t)(j->k ? j->k : 1)) return dt_fail(err, DUET_E_RANGE, "evaluation: there is no sample %zu", j->only);
+    return DUET_OK;
+}
+
+static duet_status run_all(row_run *u, int lanes, duet_err *err) {
+    dt_ordered o = {.n = u->n_signals, .lanes = lanes, .window = u->window, .work = make_signal, .done = signal_made, .emit = take_signal, .user = u};
+    duet_status st = u->control ? dt_ordered_run(&o, err) : DUET_OK;
+    if (st) return st;
+    if (u->j->mask_answer && u->control && u->tok) mask_all(u);
+    o.n = u->p.total - u->n_signals;
+    o.work = make_answer;
+    o.done = answer_made;
+    o.emit = take_answer;
+    return dt_ordered_run(&o, err);
+}
+
+duet_status duet_eval_run(const duet_eval_job *j, duet_eval_row *row, duet_err *err) {
+    enum { WINDOW = 1024 }; /* one long answer does not hold up the others at once */
+    row_run u = {.j = j, .k = (size_t)(j->k ? j->k : 1), .first = j->only ? j->only - 1 : 0, .tok = duet_pair_signal_tokenizer(j->pair),
+                 .control = j->mode == DUET_MODE_DUET && (j->shuffle_signals || j->mask_answer)};
+    int lanes = j->batch > 0 ? j->batch : 64;
+    duet_status st = check(j, err);
+    if (st) return st;
+    u.n_samples = j->n * u.k;
+    u.n_signals = !u.control ? 0 : j->only ? 2 : u.n_samples;
+    u.p.total = (j->only ? 1 : u.n_samples) + u.n_signals;
+    u.window = lanes > WINDOW ? (size_t)lanes : WINDOW;
+    if (u.window > u.p.total) u.window = u.p.total;
+    u.slot = dt_calloc(u.window, sizeof *u.slot);
+    u.t.mean = dt_calloc(j->n, sizeof *u.t.mean);
+    if (!u.slot || !u.t.mean || (u.control && !(u.signal = dt_calloc(u.n_samples, sizeof *u.signal))))
+        st = dt_fail(err, DUET_E_NOMEM, "evaluation: no memory for %zu samples", u.n_samples);
+    if (!st) st = run_all(&u, lanes, err);
+    if (!st) finish(j, &u.t, row);
+    for (size_t i = 0; u.slot && i < u.window; i++)
+        duet_pair_request_clear(&u.slot[i].r);
+    for (size_t i = 0; u.signal && i < u.n_samples; i++)
+        free(u.signal[i].v);
+    free(u.slot);
+    free(u.signal);
+    free(u.t.mean);
+    duet_ids_free(&u.truth);
     return st;
 }

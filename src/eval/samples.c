@@ -3,8 +3,10 @@
 
 #include "base/base.h"
 #include "duet/grade.h"
+#include "eval/internal.h"
 #include "format/jsonl.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,17 +74,36 @@ duet_status dt_eval_judge(json_t *line, const duet_grader *regrade, duet_err *er
     return st;
 }
 
+static json_t *money(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* What M alone spent on the same sample, measured in this run; null where its mode was not run. */
+static json_t *alone_json(const duet_ledger *l) {
+    if (l->M_alone_tokens == SIZE_MAX) return json_null();
+    return json_pack("{s:I,s:o,s:b}", "output_tokens", (json_int_t)l->M_alone_tokens, "cost", money(l->M_alone_cost), "estimated", (int)l->M_alone_estimated);
+}
+
+void duet_eval_sample_name(const duet_eval_job *j, const duet_pair_request *r, char out[17]) {
+    char key[65];
+    dt_eval_key(j, r, key);
+    snprintf(out, 17, "%.16s", key);
+}
+
 char *duet_eval_sample_line(const duet_eval_job *j, const char *instruction, const duet_example *e, const duet_pair_request *r, size_t sample, int score) {
     bool cut = r->answer_cut || r->signal_status == DUET_SIGNAL_TRUNCATED;
-    json_t *o = json_pack("{s:o,s:s,s:o,s:s,s:I,s:I,s:I,s:I,s:s?,s:s,s:s,s:o,s:o,s:i,s:s,s:s,s:b,s:I,s:I,s:I}", "data", text_json(j->data, j->data ? strlen(j->data) : 0),
-                          "mode", duet_mode_name(j->mode), "variant", text_json(j->variant, j->variant ? strlen(j->variant) : 0), "id", e->id ? e->id : "", "repeat",
-                          (json_int_t)(sample % (size_t)(j->k ? j->k : 1)), "key", (json_int_t)sample, "seed_M", (json_int_t)j->M.seed, "seed_m", (json_int_t)j->m.seed,
-                          "question", e->hidden ? NULL : e->question, "truth", e->answer, "style", style_of(instruction), "signal",
+    const duet_ledger *l = &r->ledger;
+    char name[17];
+    duet_eval_sample_name(j, r, name);
+    json_t *o = json_pack("{s:s,s:o,s:s,s:o,s:s,s:I,s:I,s:I,s:I,s:s?,s:s,s:s,s:o,s:o,s:i,s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:o,s:o}", "sample", name, "data",
+                          text_json(j->data, j->data ? strlen(j->data) : 0), "mode", duet_mode_name(j->mode), "variant", text_json(j->variant, j->variant ? strlen(j->variant) : 0),
+                          "id", e->id ? e->id : "", "repeat", (json_int_t)(sample % (size_t)(j->k ? j->k : 1)), "key", (json_int_t)r->key, "seed_M", (json_int_t)j->M.seed, "seed_m",
+                          (json_int_t)j->m.seed, "question", e->hidden ? NULL : e->question, "truth", e->answer, "style", style_of(instruction), "signal",
                           text_json(r->signal_text, r->n_signal_text), "answer", text_json(r->answer_text, r->n_answer_text), "score", score, "handoff",
                           duet_handoff_name(r->handoff), "signal_status", duet_signal_status_name(r->signal_status), "truncated", cut, "M_tokens",
-                          (json_int_t)r->ledger.M.output_tokens, "m_tokens", (json_int_t)r->ledger.m.output_tokens, "m_prompt_tokens",
-                          (json_int_t)r->ledger.m.prompt_tokens);
-    char *text = o && !dt_eval_judge(o, NULL, NULL) ? json_dumps(o, JSON_COMPACT) : NULL;
+                          (json_int_t)l->M.output_tokens, "m_tokens", (json_int_t)l->m.output_tokens, "M_prompt_tokens", (json_int_t)l->M.prompt_tokens, "m_prompt_tokens",
+                          (json_int_t)l->m.prompt_tokens, "cost", money(l->cost), "M_alone", alone_json(l));
+    char *text = o && !dt_eval_judge(o, NULL, NULL) ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(o);
     return text;
 }

@@ -1,4 +1,5 @@
 /* Chooses the kernel table for this process, once. */
+#include "duet/model.h"
 #include "kernel/isa.h"
 
 #include <pthread.h>
@@ -74,4 +75,8 @@ const dt_kernels *dt_kernels_get(void) {
 const dt_kernels *dt_kernels_isa(dt_isa isa) {
     pthread_once(&once, choose);
     return (int)isa >= 0 && (int)isa < N_ISA && have[isa] ? &tables[isa] : NULL;
+}
+
+const char *duet_kernel_name(void) {
+    return dt_kernels_get()->name;
 }

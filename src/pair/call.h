@@ -117,5 +117,7 @@ duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const dt_turn
 
 /* ledger.c */
 void dt_ledger_fill(const duet_pair *p, dt_pair_call *c);
+/* The money in a ledger whose tokens are known, at the prices of p. */
+void dt_ledger_price(const duet_pair *p, duet_mode mode, duet_ledger *l);
 
 #endif

@@ -6,34 +6,43 @@
 #include <math.h>
 #include <stdlib.h>
 
-static duet_ledger_side side_of(const dt_side *s, const duet_usage *u) {
-    duet_ledger_side l = {.prompt_tokens = u->prompt_tokens,
-                          .cached_tokens = u->cached_tokens,
-                          .output_tokens = u->output_tokens,
-                          .prefill_s = u->prefill_s,
-                          .decode_s = u->decode_s};
-    bool used = u->prompt_tokens > 0 || u->output_tokens > 0;
-    if (used && !(s->price >= 0)) {
-        l.cost = (double)NAN;
-    } else if (used) {
-        l.cost = (double)u->output_tokens * s->price / 1e6;
-        l.cost += s->price_in >= 0 ? (double)u->prompt_tokens * s->price_in / 1e6 : 0;
-    }
-    return l;
+static duet_ledger_side side_of(const duet_usage *u) {
+    return (duet_ledger_side){.prompt_tokens = u->prompt_tokens,
+                              .cached_tokens = u->cached_tokens,
+                              .output_tokens = u->output_tokens,
+                              .prefill_s = u->prefill_s,
+                              .decode_s = u->decode_s};
 }
 
-void dt_ledger_fill(const duet_pair *p, dt_pair_call *c) {
-    duet_ledger *l = &c->r->ledger;
-    bool alone = c->r->mode == DUET_MODE_M;
-    l->M = side_of(&p->M, &c->M.usage);
-    l->m = side_of(&p->m, &c->m.usage);
+static double cost_of(const dt_side *s, const duet_ledger_side *l) {
+    if (l->prompt_tokens == 0 && l->output_tokens == 0) {
+        return 0;
+    }
+    if (!(s->price >= 0)) {
+        return (double)NAN;
+    }
+    double in = s->price_in >= 0 ? (double)l->prompt_tokens * s->price_in / 1e6 : 0;
+    return (double)l->output_tokens * s->price / 1e6 + in;
+}
+
+void dt_ledger_price(const duet_pair *p, duet_mode mode, duet_ledger *l) {
+    bool alone = mode == DUET_MODE_M;
+    l->M.cost = cost_of(&p->M, &l->M);
+    l->m.cost = cost_of(&p->m, &l->m);
     l->cost = l->M.cost + l->m.cost;
-    l->total_s = c->M.usage.queue_s + c->M.usage.prefill_s + c->M.usage.decode_s + c->m.usage.queue_s +
-                 c->m.usage.prefill_s + c->m.usage.decode_s;
     /* Only this mode measures M alone; whoever has run it for the question, or an average, may fill it in. */
     l->M_alone_tokens = alone ? l->M.output_tokens : SIZE_MAX;
     l->M_alone_cost = alone ? l->M.cost : (double)NAN;
     l->M_alone_estimated = false;
+}
+
+void dt_ledger_fill(const duet_pair *p, dt_pair_call *c) {
+    duet_ledger *l = &c->r->ledger;
+    l->M = side_of(&c->M.usage);
+    l->m = side_of(&c->m.usage);
+    l->total_s = c->M.usage.queue_s + c->M.usage.prefill_s + c->M.usage.decode_s + c->m.usage.queue_s +
+                 c->m.usage.prefill_s + c->m.usage.decode_s;
+    dt_ledger_price(p, c->r->mode, l);
 }
 
 static json_t *number(double x) {
