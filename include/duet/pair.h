@@ -27,13 +27,15 @@ typedef struct duet_pair_options {
 duet_pair_options duet_pair_defaults(void);
 
 /* M and m are borrowed; either may be NULL where the modes used do not need it. M's ids go to m as they are if
- * the tokenizers are the same, through text otherwise. */
+ * the tokenizers are the same, through text otherwise. A remote model is asked in words (duet_backend_ask): a signal from it
+ * or for it is text, answer_ids of it are none, and a context that is not known here cuts no signal. */
 duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_options *opt, duet_pair **out, duet_err *err);
 void duet_pair_destroy(duet_pair *p);
 bool duet_pair_shares_tokens(const duet_pair *p);
 /* What M and m have in common, found when the pair was made. */
 typedef struct duet_pair_terms {
-    const char *M_template, *m_template; /* families of their chat templates; NULL = that model is not there */
+    const char *M_template, *m_template; /* families of their chat templates; "remote" = not known here; NULL = that model is not
+                                            there */
     bool same_tokens;                    /* one tokenizer: the signal goes over as ids */
     bool same_ends;                      /* and the same ids end what they say */
     bool M_thinks;                       /* M's signal stands between think tags; false: it is all that M says */
@@ -42,13 +44,15 @@ typedef struct duet_pair_terms {
 duet_pair_terms duet_pair_describe(const duet_pair *p);
 /* The same as one line for people. Owned (free); NULL = no memory. */
 char *duet_pair_terms_line(const duet_pair *p);
-/* The tokenizer of signal_ids: m's, or M's where there is no m. Borrowed. */
+/* The tokenizer of signal_ids: m's, or M's where there is no m or m is remote; NULL: neither has one here, and
+ * signal_ids is empty. Borrowed. */
 const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p);
 
 /* What one side spent. A value that cannot be known is NaN (or SIZE_MAX for counts). */
 typedef struct duet_ledger_side {
     size_t prompt_tokens, cached_tokens, output_tokens;
     double prefill_s, decode_s, cost;
+    bool estimated; /* tokens were counted here, not by the server that wrote them (a stream that was cut has no usage) */
 } duet_ledger_side;
 typedef struct duet_ledger {
     duet_ledger_side M, m;
@@ -82,7 +86,7 @@ typedef struct duet_pair_request {
     int (*on_text)(void *user, int stage, const char *text, size_t n);
     void *user;
     /* Each sampled token, before the text that it makes certain; top[n_top]: what else could have come, in the answer. A stop
-     * string is held back as text, not as tokens. May be NULL; threads as of on_text. */
+     * string is held back as text, not as tokens. Not called for a remote model. May be NULL; threads as of on_text. */
     void (*on_token)(void *user, int stage, int32_t id, float logprob, const duet_likely *top, int n_top);
     /* Mode duet: non-zero while M writes (or waits) ends its signal at the next token, and m answers from what there is. Polled;
      * NULL = none. */
@@ -91,7 +95,7 @@ typedef struct duet_pair_request {
     const duet_logit_bias *logit_bias;
     size_t n_logit_bias;
     double presence_penalty, frequency_penalty; /* -2..2 */
-    int top_logprobs;        /* 0..20 */
+    int top_logprobs;        /* 0..20; of a remote model 0 */
     const char *const *stop; /* strings that end the answer where its text comes to hold one, wherever tokens begin and end */
     size_t n_stop;
     /* outputs, owned: duet_pair_request_clear */

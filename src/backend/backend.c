@@ -1,5 +1,5 @@
 /* The one interface: everything above asks these, whatever answers below. */
-#include "backend/interface.h"
+#include "backend/remote.h"
 
 #include <stdlib.h>
 
@@ -60,4 +60,33 @@ const int32_t *dt_backend_eos(const duet_backend *b, size_t *n) {
 
 void dt_backend_limit(duet_backend *b, int ctx) {
     b->ctx = ctx;
+}
+
+bool duet_backend_is_address(const char *path) {
+    return dt_remote_is_address(path);
+}
+
+duet_status duet_backend_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err) {
+    *out = NULL;
+    return dt_remote_is_address(path) ? dt_remote_open(path, opt, out, err) : dt_local_open(path, opt, out, err);
+}
+
+duet_status duet_backend_ask(duet_backend *b, duet_ask *asks, size_t n, const volatile int *cancel, duet_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        duet_ask *a = &asks[i];
+        a->thought = a->answer = NULL;
+        a->n_thought = a->n_answer = 0;
+        a->thought_closed = a->estimated = false;
+        a->stop = DUET_STOP_LENGTH;
+        a->usage = (duet_usage){0};
+    }
+    return b->ask ? b->ask(b, asks, n, cancel, err)
+                  : dt_fail(err, DUET_E_UNSUPPORTED, "%s: asked in words, but it is asked in token ids", b->name);
+}
+
+void duet_ask_clear(duet_ask *a) {
+    free(a->thought);
+    free(a->answer);
+    a->thought = a->answer = NULL;
+    a->n_thought = a->n_answer = 0;
 }

@@ -45,7 +45,7 @@ static duet_sampling advised(const dt_hf_generation *g, const dt_tmpl *t) {
     return s;
 }
 
-duet_status duet_backend_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err) {
+duet_status dt_local_open(const char *path, const duet_backend_options *opt, duet_backend **out, duet_err *err) {
     duet_status st = DUET_OK;
 
     *out = NULL;

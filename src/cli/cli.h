@@ -41,6 +41,10 @@ typedef struct cli_args {
     int ctx, threads, batch;
     const char *weights, *rope, *rope_M, *rope_m;
     const char *chat_template, *M_template, *m_template;
+    /* remote models */
+    const char *key_env, *M_key_env, *m_key_env, *M_fields, *m_fields;
+    double connect_timeout, first_timeout, idle_timeout, answer_timeout;
+    int tries, parallel;
     const char *kv_type;
     /* stages */
     const char *mode, *keep, *instruction;
@@ -142,9 +146,9 @@ const cli_command *cli_find(const char *name); /* NULL = none */
             "read options from FILE, lines of `name: value`; flags win over it", NULL, 0, 0, NULL                      \
     }
 #define CLI_ROW_M                                                                                                      \
-    { 'M', "reasoner", CLI_TEXT, CLI_AT(M), "PATH", "the capable model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
+    { 'M', "reasoner", CLI_TEXT, CLI_AT(M), "PATH", "the capable model: a Hugging Face folder, a GGUF file, or an address (https://host/v1#model)", NULL, 0, 0, NULL }
 #define CLI_ROW_m                                                                                                      \
-    { 'm', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
+    { 'm', "answerer", CLI_TEXT, CLI_AT(m), "PATH", "the light model: a Hugging Face folder, a GGUF file, or an address", NULL, 0, 0, NULL }
 #define CLI_ROW_MODEL                                                                                                  \
     { 'm', "model", CLI_TEXT, CLI_AT(m), "PATH", "the model: a Hugging Face folder or a GGUF file", NULL, 0, 0, NULL }
 #define CLI_ROW_TEMPLATE(what)                                                                                         \
@@ -154,6 +158,27 @@ const cli_command *cli_find(const char *name); /* NULL = none */
     CLI_ROW_TEMPLATE("chat template of both models, whatever their files say; `duet template --list` names them"),     \
         {0, "M-chat-template", CLI_TEXT, CLI_AT(M_template), "NAME", "--chat-template for M only", NULL, 0, 0, NULL}, { \
         0, "m-chat-template", CLI_TEXT, CLI_AT(m_template), "NAME", "--chat-template for m only", NULL, 0, 0, NULL     \
+    }
+/* For commands that take addresses. */
+#define CLI_ROWS_REMOTE                                                                                                \
+    {0, "key-env", CLI_TEXT, CLI_AT(key_env), "NAME", "the environment variable that holds the key of remote models",  \
+     NULL, 0, 0, NULL},                                                                                                \
+        {0, "M-key-env", CLI_TEXT, CLI_AT(M_key_env), "NAME", "--key-env for M only", NULL, 0, 0, NULL},               \
+        {0, "m-key-env", CLI_TEXT, CLI_AT(m_key_env), "NAME", "--key-env for m only", NULL, 0, 0, NULL},               \
+        {0, "M-fields", CLI_TEXT, CLI_AT(M_fields), "JSON", "fields added to every request to a remote M", NULL, 0, 0, \
+         NULL},                                                                                                        \
+        {0, "m-fields", CLI_TEXT, CLI_AT(m_fields), "JSON", "fields added to every request to a remote m", NULL, 0, 0, \
+         NULL},                                                                                                        \
+        {0, "connect-timeout", CLI_REAL, CLI_AT(connect_timeout), "SECONDS", "remote: until there is a connection; -1 = no limit", \
+         "10", -1, 1e6, NULL},                                                                                         \
+        {0, "first-timeout", CLI_REAL, CLI_AT(first_timeout), "SECONDS", "remote: until an answer begins; -1 = no limit", \
+         "300", -1, 1e6, NULL},                                                                                        \
+        {0, "idle-timeout", CLI_REAL, CLI_AT(idle_timeout), "SECONDS", "remote: silence within an answer; -1 = no limit", \
+         "120", -1, 1e6, NULL},                                                                                        \
+        {0, "answer-timeout", CLI_REAL, CLI_AT(answer_timeout), "SECONDS", "remote: for a whole answer with all tries; -1 = no limit", \
+         "3600", -1, 1e6, NULL},                                                                                       \
+        {0, "tries", CLI_INT, CLI_AT(tries), "N", "remote: tries of a request whose answer has not begun", "5", 1, 100, NULL}, { \
+        0, "parallel", CLI_INT, CLI_AT(parallel), "N", "remote: requests under way at a time", "16", 1, 1024, NULL     \
     }
 #define CLI_ROW_THREADS                                                                                                \
     { 't', "threads", CLI_INT, CLI_AT(threads), "N", "threads; 0 = all CPUs", "0", 0, 4096, NULL }
@@ -352,6 +377,8 @@ duet_model_options cli_model_options(const cli_args *a, int ctx);
 duet_backend_options cli_backend_options(const cli_args *a, char side);
 /* duet_backend_open with these options; says on stderr how a large model is held. */
 duet_status cli_backend_open(const cli_args *a, const char *path, char side, duet_backend **out, duet_err *err);
+/* How a remote M or m is asked (remote.c). DUET_E_USAGE: the variable of a key is not there. */
+duet_status cli_remote_options(const cli_args *a, char side, duet_remote_options *out, duet_err *err);
 /* Is there a family of this name? The sentence in err lists them. */
 bool cli_template_known(const char *name, duet_err *err);
 duet_kv_type cli_kv_type(const cli_args *a);

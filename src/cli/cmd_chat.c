@@ -24,7 +24,9 @@ typedef struct chat {
 
 static void add_side(duet_ledger_side *to, const duet_ledger_side *s) {
     to->prompt_tokens += s->prompt_tokens;
-    to->cached_tokens += s->cached_tokens;
+    to->cached_tokens = to->cached_tokens == SIZE_MAX || s->cached_tokens == SIZE_MAX ? SIZE_MAX
+                                                                                     : to->cached_tokens + s->cached_tokens;
+    to->estimated = to->estimated || s->estimated;
     to->output_tokens += s->output_tokens;
     to->prefill_s += s->prefill_s;
     to->decode_s += s->decode_s;
@@ -363,6 +365,7 @@ static const cli_opt opts[] = {
     CLI_ROWS_STAGE_SAMPLING,
     CLI_ROWS_PAIR_TEXT,
     CLI_ROWS_TEMPLATES,
+    CLI_ROWS_REMOTE,
     CLI_ROWS_STAGE_ROPE,
     CLI_ROW_QUIET,
     CLI_ROWS_ENGINE,

@@ -183,6 +183,7 @@ static const cli_opt opts[] = {
     {0,   "compare",      CLI_TEXT, CLI_AT(compare_to),   "DIR",                    "differences to a second DIR: second minus first, question by question", NULL,       0, 0,
       NULL                                                                                                                                                                                                        },
     CLI_ROWS_TEMPLATES,
+    CLI_ROWS_REMOTE,
     CLI_ROWS_BUDGETS,
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,

@@ -237,6 +237,7 @@ static const cli_opt opts[] = {
     CLI_ROWS_PAIR_TEXT,
     CLI_ROWS_TEMPLATES,
     CLI_ROWS_PRICES,
+    CLI_ROWS_REMOTE,
     {0,   "compare",    CLI_FLAG, CLI_AT(compare),    NULL,     "let M answer alone too, and say what that cost",    NULL,   0,  0,   NULL},
     {0,   "before-M",   CLI_TEXT, CLI_AT(before_M),   "PATH",   "the M that --compare asks: M before joint training", NULL,  0,  0,
       NULL                                                                                                                                 },

@@ -42,7 +42,14 @@ duet_backend_options cli_backend_options(const cli_args *a, char side) {
 duet_status cli_backend_open(const cli_args *a, const char *path, char side, duet_backend **out, duet_err *err) {
     duet_backend_options o = cli_backend_options(a, side);
     duet_model_info info;
-    duet_status st = duet_backend_open(path, &o, out, err);
+    duet_status st = DUET_OK;
+    *out = NULL;
+    if (duet_backend_is_address(path) && !side)
+        return dt_fail(err, DUET_E_USAGE, "%s: this command takes a folder or a file; run, chat, eval and serve take an address", path);
+    if (duet_backend_is_address(path))
+        st = cli_remote_options(a, side, &o.remote, err);
+    if (!st)
+        st = duet_backend_open(path, &o, out, err);
     const duet_model *m = st ? NULL : duet_backend_model(*out);
     if (m && !a->quiet && !duet_model_describe(m, &info, NULL) && info.weight_bytes >= SAID_BYTES)
         fprintf(stderr, "duet: %s: weights held as %s, %.2f GiB, read and repacked in %.2f s\n", path, info.held,

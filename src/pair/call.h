@@ -14,6 +14,7 @@ typedef struct dt_side {
     dt_tmpl tmpl;
     int32_t eos[DT_BACKEND_MAX_EOS + 1]; /* the backend's, and what ends a turn in its template */
     size_t n_eos;
+    bool words; /* a remote model: asked in words, no tokenizer and no template here */
     double price, price_in;
 } dt_side;
 
@@ -56,7 +57,15 @@ typedef struct dt_stream {
     size_t held, held_last; /* newlines not said yet, and those of the last token */
 } dt_stream;
 
-/* One model's part of one request (turn.c). */
+/* A request's conversation as both models see it: earlier turns, then the question; the instruction behind each user's
+ * words. Ends with dt_turns_clear. */
+typedef struct dt_turns {
+    duet_message *v;
+    char **owned; /* [n]: texts with the instruction; NULL = the caller's */
+    size_t n;
+} dt_turns;
+
+/* One model's part of one request (turn.c; words.c where the model is asked in words). */
 typedef struct dt_turn {
     bool ask; /* false: the model is not called */
     duet_ids prompt;
@@ -68,7 +77,11 @@ typedef struct dt_turn {
     const volatile int *end;   /* the request's hand_over, for M */
     duet_generation gen;
     duet_usage usage;
+    bool estimated; /* usage was counted here, not by the server */
     dt_stream stream;
+    dt_turns turns; /* of words */
+    duet_ask said;
+    dt_buf space; /* of words: white space of a signal not said yet, for it may be its end */
 } dt_turn;
 
 typedef struct dt_pair_call {
@@ -78,13 +91,6 @@ typedef struct dt_pair_call {
 
 /* ---- turn.c ---- */
 
-/* A request's conversation as both models see it: earlier turns, then the question; the instruction behind each user's
- * words. Ends with dt_turns_clear. */
-typedef struct dt_turns {
-    duet_message *v;
-    char **owned; /* [n]: texts with the instruction; NULL = the caller's */
-    size_t n;
-} dt_turns;
 duet_status dt_turns_make(const duet_pair *p, const duet_pair_request *r, dt_turns *out, duet_err *err);
 void dt_turns_clear(dt_turns *t);
 /* Asks one model for all turns that want it; the others are left alone. */
@@ -102,6 +108,7 @@ duet_status dt_stream_init(dt_stream *s, const duet_pair_request *r, const dt_si
 void dt_stream_clear(dt_stream *s);
 bool dt_stream_reads(const dt_stream *s);      /* false: nobody wants to see tokens */
 /* top[n_top]: as of on_token. Non-zero: stop. */
+void dt_stream_text(dt_stream *s, const char *text, size_t n); /* of a model that is asked in words */
 int dt_stream_token(dt_stream *s, int32_t id, float logprob, const duet_likely *top, int n_top);
 void dt_stream_end(dt_stream *s);              /* what is still held becomes text */
 
@@ -114,6 +121,18 @@ duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err);
 duet_status dt_stage2_read(const duet_pair *p, dt_pair_call *c, duet_err *err);
 /* What t sampled from token `from` on becomes the request's answer: its text trimmed, without the end token or a stop string. */
 duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const dt_turn *t, size_t from, duet_err *err);
+
+/* ---- words.c: the same for a model that is asked in words ---- */
+
+duet_status dt_words_stage1(const duet_pair *p, dt_pair_call *c, duet_err *err);   /* prepares M's turn */
+duet_status dt_words_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err); /* prepares m's turn */
+duet_status dt_words_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
+                         const volatile int *cancel, duet_err *err);
+duet_status dt_words_read_signal(const duet_pair *p, dt_pair_call *c, duet_err *err);
+duet_status dt_words_read_answer(const duet_pair *p, dt_pair_call *c, duet_err *err);
+/* What a request may not ask of such a model's answer. */
+duet_status dt_words_check(const duet_pair_request *r, duet_err *err);
+void dt_words_clear(dt_turn *t);
 
 /* ledger.c */
 void dt_ledger_fill(const duet_pair *p, dt_pair_call *c);

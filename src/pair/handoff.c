@@ -89,6 +89,9 @@ duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     c->m.ask = c->m.limit != 0;
     c->m.sampling = r->m;
     c->m.answers = true;
+    if (p->m.words) {
+        return dt_words_handoff(p, c, err);
+    }
     bool raw = p->handoff_raw && r->mode == DUET_MODE_DUET; /* the reference's baseline uses the template */
     duet_status st = translate(p, c, err);
     if (!st) {

@@ -6,12 +6,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-static duet_ledger_side side_of(const duet_usage *u) {
+static duet_ledger_side side_of(const dt_turn *t) {
+    const duet_usage *u = &t->usage;
     return (duet_ledger_side){.prompt_tokens = u->prompt_tokens,
                               .cached_tokens = u->cached_tokens,
                               .output_tokens = u->output_tokens,
                               .prefill_s = u->prefill_s,
-                              .decode_s = u->decode_s};
+                              .decode_s = u->decode_s,
+                              .estimated = t->estimated};
 }
 
 static double cost_of(const dt_side *s, const duet_ledger_side *l) {
@@ -38,8 +40,8 @@ void dt_ledger_price(const duet_pair *p, duet_mode mode, duet_ledger *l) {
 
 void dt_ledger_fill(const duet_pair *p, dt_pair_call *c) {
     duet_ledger *l = &c->r->ledger;
-    l->M = side_of(&c->M.usage);
-    l->m = side_of(&c->m.usage);
+    l->M = side_of(&c->M);
+    l->m = side_of(&c->m);
     l->total_s = c->M.usage.queue_s + c->M.usage.prefill_s + c->M.usage.decode_s + c->m.usage.queue_s +
                  c->m.usage.prefill_s + c->m.usage.decode_s;
     dt_ledger_price(p, c->r->mode, l);
@@ -54,9 +56,12 @@ static json_t *count(size_t n) {
 }
 
 static json_t *side_json(const duet_ledger_side *s) {
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "prompt_tokens", count(s->prompt_tokens), "cached_tokens",
+    json_t *j = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "prompt_tokens", count(s->prompt_tokens), "cached_tokens",
                      count(s->cached_tokens), "output_tokens", count(s->output_tokens), "prefill_s",
                      number(s->prefill_s), "decode_s", number(s->decode_s), "cost", number(s->cost));
+    if (j && s->estimated)
+        json_object_set_new(j, "estimated", json_true());
+    return j;
 }
 
 char *duet_ledger_json(const duet_ledger *l) {
@@ -72,7 +77,8 @@ static void add_side(dt_buf *b, const char *name, const duet_ledger_side *s) {
     if (s->prompt_tokens == 0 && s->output_tokens == 0) {
         return;
     }
-    dt_buf_addf(b, "%s%s %zu+%zu tokens", b->len ? " | " : "", name, s->prompt_tokens, s->output_tokens);
+    dt_buf_addf(b, "%s%s %s%zu+%zu tokens", b->len ? " | " : "", name, s->estimated ? "about " : "", s->prompt_tokens,
+                s->output_tokens);
     if (s->cached_tokens > 0 && s->cached_tokens != SIZE_MAX) {
         dt_buf_addf(b, " (%zu cached)", s->cached_tokens);
     }

@@ -3,6 +3,7 @@
 #include "pair/call.h"
 #include "sample/sample.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,10 @@ static duet_status open_side(dt_side *s, const char *name, duet_backend *b, doub
         return DUET_OK;
     }
     s->tok = duet_backend_tokenizer(b);
+    s->words = b->ask != NULL;
+    if (s->words) {
+        return DUET_OK;
+    }
     duet_status st = dt_tmpl_detect(s->tok, duet_backend_template(b), &s->tmpl, err);
     if (st) {
         return dt_fail_in(err, st, "%s (%s)", name, duet_backend_name(b));
@@ -85,6 +90,9 @@ duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_o
     if (!st) {
         st = open_side(&p->m, "m", m, o.price_m, o.price_m_in, err);
     }
+    if (!st && o.handoff_raw && (p->M.words || p->m.words)) {
+        st = dt_fail(err, DUET_E_UNSUPPORTED, "the raw hand-off needs both models here, not behind a server");
+    }
     p->instruction = dt_strdup(o.instruction);
     if (!st && o.instruction && !p->instruction) {
         st = dt_fail(err, DUET_E_NOMEM, "pair: no memory");
@@ -95,7 +103,7 @@ duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_o
     }
     p->keep = o.keep;
     p->handoff_raw = o.handoff_raw;
-    p->shares_tokens = M && m && duet_tokenizer_same(p->M.tok, p->m.tok);
+    p->shares_tokens = p->M.tok && p->m.tok && duet_tokenizer_same(p->M.tok, p->m.tok);
     *out = p;
     return DUET_OK;
 }
@@ -108,7 +116,7 @@ void duet_pair_destroy(duet_pair *p) {
 }
 
 const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p) {
-    return p->m.b ? p->m.tok : p->M.tok;
+    return p->m.tok ? p->m.tok : p->M.tok;
 }
 
 bool duet_pair_shares_tokens(const duet_pair *p) {
@@ -124,16 +132,27 @@ static bool same_ends(const dt_side *a, const dt_side *b) {
     return a->n_eos == b->n_eos;
 }
 
+/* Its family of templates; a remote model that is asked by messages has none that is known here. */
+static const char *template_of(const dt_side *s) {
+    const char *named = s->b && s->words ? duet_backend_template(s->b) : NULL;
+    return !s->b ? NULL : !s->words ? dt_tmpl_name(&s->tmpl) : named ? named : "remote";
+}
+
+/* Does it read a signal as its own finished thought? */
+static bool reads_thoughts(const dt_side *s) {
+    return s->words ? s->b->reads_thoughts : dt_tmpl_thinks(&s->tmpl);
+}
+
 duet_pair_terms duet_pair_describe(const duet_pair *p) {
     bool both = p->M.b && p->m.b;
-    return (duet_pair_terms){.M_template = p->M.b ? dt_tmpl_name(&p->M.tmpl) : NULL,
-                             .m_template = p->m.b ? dt_tmpl_name(&p->m.tmpl) : NULL,
+    return (duet_pair_terms){.M_template = template_of(&p->M),
+                             .m_template = template_of(&p->m),
                              .same_tokens = p->shares_tokens,
                              .same_ends = both && p->shares_tokens && same_ends(&p->M, &p->m),
-                             .M_thinks = p->M.b && dt_tmpl_thinks(&p->M.tmpl),
+                             .M_thinks = p->M.b && (p->M.words || dt_tmpl_thinks(&p->M.tmpl)),
                              .layout = !p->m.b                      ? "none"
                                        : p->handoff_raw             ? "raw"
-                                       : dt_tmpl_thinks(&p->m.tmpl) ? "thought"
+                                       : reads_thoughts(&p->m)       ? "thought"
                                                                     : "instruct"};
 }
 
@@ -152,7 +171,8 @@ char *duet_pair_terms_line(const duet_pair *p) {
     }
     if (t.M_template && t.m_template) {
         dt_buf_addf(&b, " | %s | signal: %s, read as %s",
-                    !t.same_tokens ? "two tokenizers: text"
+                    p->M.words || p->m.words ? "text"
+                    : !t.same_tokens         ? "two tokenizers: text"
                     : t.same_ends  ? "one tokenizer: token ids"
                                    : "one tokenizer, other end tokens: token ids",
                     t.M_thinks ? "M's thought" : "all M says", layout_words(t.layout));
@@ -195,7 +215,8 @@ static duet_status check_answer(const dt_side *side, const duet_pair_request *r,
     }
     duet_gen_request g = {0};
     dt_turn_shape(r, &g);
-    return dt_gen_check(&g, duet_tokenizer_size(side->tok), err);
+    duet_status st = side->words ? dt_words_check(r, err) : DUET_OK;
+    return st ? st : dt_gen_check(&g, side->words ? INT_MAX : duet_tokenizer_size(side->tok), err);
 }
 
 static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_err *err) {
@@ -265,7 +286,7 @@ duet_status duet_pair_answer(duet_pair *p, duet_pair_request *reqs, size_t n, co
     }
     st = dt_turn_run(&p->M, turns, n, &stop_all, cancel, err);
     if (st && st != DUET_E_CANCELLED) {
-        goto done;
+        goto count;
     }
     duet_status read = each(p, calls, n, dt_stage1_read, err); /* also of what was cut short by the caller */
     if (st || (st = read)) {

@@ -29,6 +29,9 @@ duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err
     if (!c->M.ask) {
         return DUET_OK;
     }
+    if (p->M.words) {
+        return dt_words_stage1(p, c, err);
+    }
     dt_turns turns;
     duet_status st = dt_turns_make(p, r, &turns, err);
     if (!st) {
@@ -94,6 +97,9 @@ duet_status dt_stage1_read(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     if (r->mode == DUET_MODE_DUET && r->signal) {
         r->signal_status = r->n_signal > 0 ? DUET_SIGNAL_CLOSED : DUET_SIGNAL_EMPTY;
         return DUET_OK;
+    }
+    if (p->M.words) {
+        return dt_words_read_signal(p, c, err);
     }
     size_t n = dt_turn_spoken(t);
     dt_signal_span s = {.status = DT_SIGNAL_EMPTY};

@@ -56,5 +56,8 @@ duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const dt_turn
 }
 
 duet_status dt_stage2_read(const duet_pair *p, dt_pair_call *c, duet_err *err) {
-    return c->r->mode == DUET_MODE_M ? DUET_OK : dt_stage2_answer(&p->m, c, &c->m, 0, err);
+    if (c->r->mode == DUET_MODE_M) {
+        return DUET_OK;
+    }
+    return p->m.words ? dt_words_read_answer(p, c, err) : dt_stage2_answer(&p->m, c, &c->m, 0, err);
 }

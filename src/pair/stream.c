@@ -74,6 +74,10 @@ static void emit(dt_stream *s, const char *text, size_t n) {
     }
 }
 
+void dt_stream_text(dt_stream *s, const char *text, size_t n) {
+    emit(s, text, n);
+}
+
 /* Newlines that a token consists of; 0 if it holds anything else. */
 static size_t newlines(const dt_stream *s, int32_t id) {
     size_t n = 0;

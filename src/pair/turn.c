@@ -61,6 +61,9 @@ void dt_turn_shape(const duet_pair_request *r, duet_gen_request *g) {
 
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
                         const volatile int *cancel, duet_err *err) {
+    if (side->words) {
+        return dt_words_run(side, turns, n, stop_all, cancel, err);
+    }
     duet_status st = DUET_OK;
     size_t n_asked = 0;
     bool streams = false;
@@ -124,6 +127,7 @@ void dt_turn_clear(dt_turn *t) {
     duet_ids_free(&t->prompt);
     duet_generation_clear(&t->gen);
     dt_stream_clear(&t->stream);
+    dt_words_clear(t);
     *t = (dt_turn){0};
 }
 

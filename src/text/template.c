@@ -2,6 +2,7 @@
 #include "text/template.h"
 
 #include "format/jsonl.h"
+#include "text/prompt_text.h"
 #include "text/render.h"
 #include "text/tokenizer.h"
 
@@ -240,7 +241,7 @@ duet_status dt_tmpl_user(const dt_tmpl *m, const duet_tokenizer *t, const char *
 
 duet_status dt_tmpl_instruct(const dt_tmpl *m, const duet_tokenizer *t, const duet_message *turns, size_t n,
                              duet_ids *before, duet_ids *after, duet_err *err) {
-    static const char intro[] = "\n\nA high-level strategy:\n", outro[] = "\n\nWrite the solution.";
+    static const char intro[] = DT_INSTRUCT_INTRO, outro[] = DT_INSTRUCT_OUTRO;
     const size_t n_before = before->n, n_after = after->n;
     char more[sizeof intro + sizeof outro];
     dt_page page = {0};

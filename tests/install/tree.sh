@@ -43,11 +43,12 @@ own=(-std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$root/examples/ans
 "$cc" "${own[@]}" $(pc --static --cflags --libs | sed 's/-lduet\b/-l:libduet.a/') -o "$tmp/answer-archive" ||
     fail "answer.c does not link with libduet.a"
 kinds=(shared archive)
-# Every library that is here as an archive, from the archive. (No -static: Debian ships FLINT as a shared library only.)
+# Every library that is here as an archive, from the archive. (No -static: Debian ships FLINT as a shared library only, and what
+# its archive of libcurl needs is not here.)
 archives=()
 for word in $(pc --static --cflags --libs); do
     name=${word#-l}
-    case $word in -lm | -lpthread | -lc) ;; -l*) [ "$("$cc" -print-file-name="lib$name.a")" = "lib$name.a" ] && [ "$name" != duet ] || word=-l:lib$name.a ;; esac
+    case $word in -lm | -lpthread | -lc | -lcurl) ;; -l*) [ "$("$cc" -print-file-name="lib$name.a")" = "lib$name.a" ] && [ "$name" != duet ] || word=-l:lib$name.a ;; esac
     archives+=("$word")
 done
 [[ " ${archives[*]} " == *" -l:libduet.a "*" -l:libjansson.a "* ]] || fail "the archives were not found: ${archives[*]}"
