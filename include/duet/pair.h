@@ -76,6 +76,7 @@ typedef struct duet_pair_request {
     duet_mode mode;
     int signal_budget;    /* most tokens sampled from M; 0 is valid; -1 = up to the context */
     int answer_budget;    /* most tokens sampled for the answer (mode M: together with signal_budget); -1 as above */
+    int total_budget;     /* most tokens sampled in both stages together; 0 = no bound beside those two */
     duet_sampling M, m;
     uint64_t key;         /* names the question for the random numbers */
     const int32_t *signal; /* given signal ids (m's tokenizer) instead of asking M; NULL = ask */

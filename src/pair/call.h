@@ -112,6 +112,9 @@ void dt_stream_text(dt_stream *s, const char *text, size_t n); /* of a model tha
 int dt_stream_token(dt_stream *s, int32_t id, float logprob, const duet_likely *top, int n_top);
 void dt_stream_end(dt_stream *s);              /* what is still held becomes text */
 
+/* What is left of `budget` (-1 = no bound) where the request bounds both stages together and `spent` tokens are gone. */
+int dt_pair_left(const duet_pair_request *r, int budget, size_t spent);
+
 /* ---- the stages ---- */
 
 duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err);

@@ -219,6 +219,14 @@ static duet_status check_answer(const dt_side *side, const duet_pair_request *r,
     return st ? st : dt_gen_check(&g, side->words ? INT_MAX : duet_tokenizer_size(side->tok), err);
 }
 
+int dt_pair_left(const duet_pair_request *r, int budget, size_t spent) {
+    if (r->total_budget <= 0) {
+        return budget;
+    }
+    const int left = spent < (size_t)r->total_budget ? r->total_budget - (int)spent : 0;
+    return budget < 0 || budget > left ? left : budget;
+}
+
 static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_err *err) {
     if ((size_t)r->mode >= DT_COUNT(mode_names)) {
         return dt_fail(err, DUET_E_USAGE, "unknown mode %d", (int)r->mode);

@@ -19,7 +19,7 @@ duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err
     if (r->mode == DUET_MODE_m || (!whole && r->signal)) {
         return DUET_OK;
     }
-    c->M.limit = whole ? mode_M_limit(r) : r->signal_budget;
+    c->M.limit = dt_pair_left(r, whole ? mode_M_limit(r) : r->signal_budget, 0);
     c->M.ask = c->M.limit != 0;
     c->M.stop_at_close = !whole && !r->M_to_eos;
     c->M.sampling = r->M;

@@ -206,6 +206,15 @@ static void test_budgets_are_exact(void **state) {
             duet_pair_request_clear(&r);
         }
     }
+    for (int b = 1; b <= n_thought + n_answer + 2; b++) { /* one budget for both stages */
+        duet_pair_request r = ask(DUET_MODE_DUET, -1, -1);
+        r.total_budget = b;
+        answer(&s, &r);
+        assert_int_equal(r.ledger.M.output_tokens, b < n_thought ? b : n_thought);
+        assert_int_equal(r.ledger.M.output_tokens + r.ledger.m.output_tokens, b < n_thought + n_answer ? b : n_thought + n_answer);
+        assert_int_equal(r.answer_cut, b < n_thought + n_answer);
+        duet_pair_request_clear(&r);
+    }
     for (int b = 0; b <= n_all + 2; b++) { /* mode M: both budgets are one */
         duet_pair_request r = ask(DUET_MODE_M, b / 3, b - b / 3);
         answer(&s, &r);
