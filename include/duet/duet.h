@@ -10,6 +10,7 @@
 #include "duet/inspect.h"
 #include "duet/model.h"
 #include "duet/pair.h"
+#include "duet/serve.h"
 #include "duet/status.h"
 #include "duet/store.h"
 #include "duet/task.h"

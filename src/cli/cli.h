@@ -56,6 +56,9 @@ typedef struct cli_args {
     /* chat */
     const char *system, *history;
     bool no_signal;
+    /* serve */
+    const char *host, *unix_socket, *api_key_file, *api_key_env, *cors;
+    int port, queue, max_body;
     /* tasks and evaluation */
     cli_list data;
     const char *rescore, *compare_to, *report, *store, *replay;
@@ -123,7 +126,7 @@ typedef struct cli_command {
     bool config_is_recipe; /* --config names a recipe for the library, not a file of options */
 } cli_command;
 
-extern const cli_command cli_run, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
+extern const cli_command cli_run, cli_serve, cli_eval, cli_tasks, cli_task, cli_sft, cli_train, cli_generate, cli_tokenize,
     cli_template, cli_chat, cli_logprobs, cli_perplexity, cli_inspect, cli_convert, cli_bench, cli_init, cli_version,
     cli_help, cli_completion, cli_verify, cli_extract, cli_merge;
 

@@ -7,6 +7,7 @@
 const cli_command *const cli_commands[] = {
     &cli_run,
     &cli_chat,
+    &cli_serve,
     &cli_eval,
     &cli_verify,
     &cli_extract,
