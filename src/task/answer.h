@@ -1,5 +1,6 @@
 /* Inside the task room: an answer as a typed tree, and what is done with it.
  *
+ *   answer_spell.c  bytes -> bytes: rarer spellings (x², ½, 0.333..., 2A_{16}) as the usual ones
  *   answer_lex.c    bytes -> tokens: LaTeX and plain text, spacing and sizing commands gone, numbers read whole
  *   answer_parse.c  tokens -> tree (precedence climbing)
  *   answer_key.c    tree -> one string for every way to write it in another order
@@ -103,6 +104,8 @@ bool dt_ans_stop(dt_ans *c, const char *why); /* keeps the first reason; returns
 void *dt_ans_alloc(dt_ans *c, size_t n, size_t size); /* zeroed; NULL = no memory (why is set) */
 const char *dt_ans_copy(dt_ans *c, const char *s, size_t n);
 
+/* The text in spellings that dt_ans_lex knows, *len bytes; NULL: c->why. */
+const char *dt_ans_spell(dt_ans *c, const char *s, size_t n, size_t *len);
 /* False: c->why says what is wrong. plain_commas: a comma between digits always separates. */
 bool dt_ans_lex(dt_ans *c, const char *s, size_t n, bool plain_commas, dt_tokens *out);
 dt_node *dt_ans_parse(dt_ans *c, const dt_tokens *t); /* NULL: c->why */

@@ -148,7 +148,7 @@ static const struct {
     {"day", 3, "86400", "1"}, {"week", 3, "604800", "1"}, {"$", 4, "1", "1"}, {"dollar", 4, "1", "1"}, {"usd", 4, "1", "1"}, {"cent", 4, "1", "100"}, {"l", 5, "1", "1"}, {"liter", 5, "1", "1"},
     {"litre", 5, "1", "1"}, {"ml", 5, "1", "1000"}, {"milliliter", 5, "1", "1000"}, {"euro", 6, "1", "1"}, {"eur", 6, "1", "1"}, {"pound", 7, "1", "1"}, {"lb", 7, "1", "1"}, {"yen", 8, "1", "1"},
     {"ton", 9, "1", "1"}, {"ounce", 10, "1", "1"}, {"oz", 10, "1", "1"}, {"month", 11, "1", "1"}, {"year", 12, "1", "1"}, {"yr", 12, "1", "1"}, {"am", 13, "1", "1"}, {"pm", 14, "1", "1"},
-    {"mph", 15, "1", "1"}, {"kmh", 16, "1", "1"}, {"rad", 17, "1", "1"}, {"radian", 17, "1", "1"},
+    {"mph", 15, "1", "1"}, {"kmh", 16, "1", "1"}, {"n", 18, "1", "1"}, {"newton", 18, "1", "1"}, {"rad", 17, "1", "1"}, {"radian", 17, "1", "1"},
 };
 
 static const struct {
@@ -232,9 +232,53 @@ static const dt_node *quantity(dt_ans *c, const dt_node *n, const unit_text *u, 
     return x;
 }
 
-static dt_tri with_units(dt_ans *c, const dt_node *a, const dt_node *b, dt_method *by) {
+/* 3 m, 5 N, 2 L without \text: a number and one letter that `like` has for a unit, or that is one of its kind. */
+static dt_node *letter_unit(dt_ans *c, dt_node *n, const dt_node *like) {
     unit_text u, v;
+    if (n->kind != N_MUL || n->n != 2 || n->kid[0]->kind != N_NUM || n->kid[1]->kind != N_SYM || n->kid[1]->sn != 1 || !read_unit(like, &u)) return n;
+    dt_node *x = dt_ans_node(c, N_UNIT, 1, n->kid[0]);
+    if (!x) return n;
+    x->s = n->kid[1]->s;
+    x->sn = n->kid[1]->sn;
+    bool same = like->sn == 1 && *like->s == *x->s;
+    return same || (read_unit(x, &v) && u.known && v.known && units[u.known - 1].kind == units[v.known - 1].kind) ? x : n;
+}
+
+/* 2 hours 30 minutes, 5 ft and 3 in: as one quantity in the first unit of the kind; n itself if it is no such sum. */
+static dt_node *one_quantity(dt_ans *c, dt_node *n) {
+    unit_text u;
+    int kind = 0, used[8] = {0};
+    if ((n->kind != N_ADD && !(n->kind == N_LIST && n->s[0] == 'a')) || n->n < 2 || n->n > 4) return n;
+    dt_node *sum = dt_ans_node(c, N_ADD, 0);
+    if (!sum || !(sum->kid = dt_ans_alloc(c, (size_t)n->n, sizeof *sum->kid))) return n;
+    for (int i = 0; i < n->n; i++) {
+        dt_node *x = one_quantity(c, n->kid[i]);
+        if (x->kind != N_UNIT || !read_unit(x, &u) || !u.known || u.power != 1 || (kind && units[u.known - 1].kind != kind)) return n;
+        for (int k = 0; k < i; k++)
+            if (used[k] == u.known) return n; /* 2 hours and 3 hours: two answers */
+        used[i] = u.known;
+        kind = units[u.known - 1].kind;
+        sum->kid[sum->n++] = (dt_node *)(uintptr_t)quantity(c, x, &u, true);
+        if (!sum->kid[i]) return n;
+    }
+    dt_node *x = dt_ans_node(c, N_UNIT, 1, sum);
+    for (size_t k = 0; x && k < DT_COUNT(units); k++)
+        if (units[k].kind == kind) {
+            x->s = units[k].name;
+            x->sn = strlen(units[k].name);
+            break;
+        }
+    return x ? x : n;
+}
+
+static dt_tri with_units(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    unit_text u, v;
+    if (a->kind == N_UNIT) b = letter_unit(c, b, a);
+    if (b->kind == N_UNIT) a = letter_unit(c, a, b);
     bool ua = a->kind == N_UNIT, ub = b->kind == N_UNIT;
+    const dt_node *other = ua ? b : a;
+    bool sign = other->kind == N_DEG || other->kind == N_PERCENT; /* $36 is no angle */
+    if (ua != ub && sign && read_unit(ua ? a : b, &u) && u.known && strncmp(units[u.known - 1].name, "rad", 3) != 0) return DT_NO;
     if ((ua && !read_unit(a, &u)) || (ub && !read_unit(b, &v))) return keys_equal(c, a, b);
     bool convert = ua && ub && u.known && v.known;
     if (convert && (units[u.known - 1].kind != units[v.known - 1].kind || u.power != v.power)) return DT_NO;
@@ -267,7 +311,49 @@ typedef struct items {
     int n;
 } items;
 
+static bool small_number(const dt_node *n, long *v) {
+    const dt_node *x = n->kind == N_NEG ? n->kid[0] : n;
+    if (x->kind != N_NUM || x->scale || x->exp10 || x->sn > 6 || !x->sn) return false;
+    *v = 0;
+    for (size_t i = 0; i < x->sn; i++)
+        *v = 10 * *v + x->s[i] - '0';
+    if (n->kind == N_NEG) *v = -*v;
+    return true;
+}
+
+static dt_node *small_node(dt_ans *c, long v) {
+    char text[24];
+    int n = snprintf(text, sizeof text, "%ld", v < 0 ? -v : v);
+    dt_node *x = dt_ans_node(c, N_NUM, 0);
+    if (x) x->s = dt_ans_copy(c, text, (size_t)n), x->sn = (size_t)n;
+    return x && x->s ? (v < 0 ? dt_ans_node(c, N_NEG, 1, x) : x) : NULL;
+}
+
+/* 1, 2, ..., 5: all of them; n itself if it is no such list. */
+static dt_node *spelled_out(dt_ans *c, dt_node *n) {
+    long v[DT_ANS_MAX_ITEMS], last = 0;
+    int k = 0;
+    if ((n->kind != N_LIST && n->kind != N_SET) || n->n < 4 || n->n > 40) return n;
+    const dt_node *dots = n->kid[n->n - 2];
+    if (dots->kind != N_SYM || dots->sn < 3 || memcmp(dots->s, "...", 3) != 0 || !small_number(n->kid[n->n - 1], &last)) return n;
+    for (; k < n->n - 2; k++)
+        if (!small_number(n->kid[k], &v[k]) || (k > 1 && v[k] - v[k - 1] != v[1] - v[0])) return n;
+    long step = v[1] - v[0];
+    if (!step || (last - v[k - 1]) % step || (last - v[k - 1]) / step < 1 || k + (last - v[k - 1]) / step > DT_ANS_MAX_ITEMS) return n;
+    for (; v[k - 1] != last; k++)
+        v[k] = v[k - 1] + step;
+    dt_node *x = dt_ans_alloc(c, 1, sizeof *x);
+    if (!x) return n;
+    *x = *n;
+    x->n = k;
+    if (!(x->kid = dt_ans_alloc(c, (size_t)k, sizeof *x->kid))) return n;
+    for (int i = 0; i < k; i++)
+        if (!(x->kid[i] = small_node(c, v[i]))) return n;
+    return x;
+}
+
 static bool list_items(dt_ans *c, dt_node *n, items *out) {
+    n = spelled_out(c, n);
     bool list = n->kind == N_LIST || n->kind == N_SET;
     for (int i = 0; i < (list ? n->n : 1); i++) {
         dt_node *x = list ? n->kid[i] : n;
@@ -401,9 +487,22 @@ static dt_node *matrix_of(dt_ans *c, dt_node *n) {
     return x;
 }
 
+/* [[1, 2], [3, 4]] as a matrix, (1, 2)^T as its tuple; n itself if it is neither. */
+static dt_node *matrix_in_brackets(dt_ans *c, dt_node *n) {
+    if (n->kind == N_POW && n->kid[0]->kind == N_TUPLE && n->kid[1]->kind == N_SYM && n->kid[1]->sn == 1 && *n->kid[1]->s == 'T') return n->kid[0];
+    if (n->kind != N_TUPLE || n->n < 1 || n->s[0] != '[' || n->n > 20) return n;
+    int cols = n->kid[0]->n;
+    for (int i = 0; i < n->n; i++)
+        if (n->kid[i]->kind != N_TUPLE || n->kid[i]->n != cols || !cols || cols > 20 || n->kid[i]->s[0] != '[') return n;
+    dt_node *x = matrix_new(c, n->n, cols);
+    for (int i = 0; x && i < x->n; i++)
+        x->kid[i] = n->kid[i / cols]->kid[i % cols];
+    return x ? x : n;
+}
+
 static dt_tri matrices(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
-    a = matrix_of(c, a);
-    b = matrix_of(c, b);
+    a = matrix_of(c, matrix_in_brackets(c, a));
+    b = matrix_of(c, matrix_in_brackets(c, b));
     if (!a || !b) return DT_UNKNOWN;
     bool ma = a->kind == N_MATRIX, mb = b->kind == N_MATRIX;
     if (ma && mb) return a->rows == b->rows && a->n == b->n ? in_order(c, a->kid, b->kid, a->n, by) : DT_NO;
@@ -486,11 +585,13 @@ static void drop_near(dt_node *n) {
     }
 }
 
+static bool is_residue(const dt_node *n) { return n->kind == N_OPAQUE && !strcmp(n->s, "mod"); } /* 3 (mod 7) */
+
 /* What a relation says about the thing asked for; the relation itself if it says more than that. */
 static dt_node *value_of(dt_node *n) {
     if (n->kind != N_REL) return n;
     for (size_t i = 0; i < n->sn; i++)
-        if (n->s[i] != '=' && n->s[i] != '~' && !(n->s[i] == 'm' && n->sn == 1)) return n;
+        if (n->s[i] != '=' && n->s[i] != '~' && !(n->s[i] == 'm' && n->sn == 1) && !(n->s[i] == 'e' && is_residue(n->kid[n->n - 1]))) return n;
     if (dt_ans_is_name(n->kid[0])) return n->kid[n->n - 1];
     if (n->sn == 1 && n->s[0] == '=' && n->kid[1]->kind == N_SYM && !has_kind(n->kid[0], N_SYM)) return n->kid[0];
     for (int i = 0; i < n->n; i++)
@@ -502,7 +603,29 @@ static dt_node *value_of(dt_node *n) {
 
 static bool like_time(const dt_node *n) { return n->n == 2 && n->kid[0]->kind == N_NUM && n->kid[1]->kind == N_NUM && n->kid[1]->sn == 2 && n->kid[0]->sn <= 2; }
 
+/* 3:30 PM: a time of day; *half is its am or pm, 0 where it says neither. */
+static bool is_time(const dt_node *n, char *half, dt_node *minutes) {
+    unit_text u;
+    *half = 0;
+    if (n->kind != N_RATIO || n->n != 2 || n->kid[0]->kind != N_NUM) return false;
+    *minutes = *n->kid[1];
+    if (n->kid[1]->kind == N_UNIT) {
+        if (!read_unit(n->kid[1], &u) || (strcmp(u.name, "am") != 0 && strcmp(u.name, "pm") != 0)) return false;
+        *half = u.name[0];
+        *minutes = *n->kid[1]->kid[0];
+    }
+    return minutes->kind == N_NUM && minutes->sn == 2 && n->kid[0]->sn <= 2;
+}
+
 static dt_tri ratios(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
+    char half_a = 0, half_b = 0;
+    dt_node *m = dt_ans_alloc(c, 2, sizeof *m);
+    if (!m) return DT_UNKNOWN;
+    if (is_time(a, &half_a, m) && is_time(b, &half_b, m + 1) && (half_a || half_b)) {
+        if (half_a && half_b && half_a != half_b) return DT_NO;
+        dt_tri r = dt_ans_equal(c, a->kid[0], b->kid[0], by);
+        return r == DT_YES ? dt_ans_equal(c, m, m + 1, by) : r;
+    }
     if (a->kind != b->kind) { /* 3 : 4 and 3/4 */
         dt_node *r = a->kind == N_RATIO ? a : b, *x = a->kind == N_RATIO ? b : a;
         if (r->n != 2 || !is_expression(x) || like_time(r)) return DT_NO;
@@ -559,6 +682,7 @@ dt_tri dt_ans_equal(dt_ans *c, const dt_node *ca, const dt_node *cb, dt_method *
 /* The same letters, but for the s of a plural. */
 static bool same_words(const char *x, size_t n, const char *y, size_t m) {
     size_t k = n < m ? n : m;
+    if ((n == 3 && m == 12 && !memcmp(x, "dne", 3) && !memcmp(y, "doesnotexist", 12)) || (m == 3 && n == 12 && !memcmp(y, "dne", 3) && !memcmp(x, "doesnotexist", 12))) return true;
     if (memcmp(x, y, k) != 0) return false;
     return n == m || (k > 5 && (n > m ? n - m : m - n) == 1 && (n > m ? x[k] : y[k]) == 's');
 }
@@ -570,11 +694,85 @@ static bool says_all_reals(const char *x, size_t n) {
     return false;
 }
 
+/* "no solution" and the empty set. */
+static bool says_nothing(const char *x, size_t n) {
+    static const char *const ways[] = {"nosolution", "nosolutions", "nosolutionexists", "nosolutionsexist", "nonexistent", "none", "emptyset", "theemptyset", "nullset"};
+    for (size_t i = 0; i < DT_COUNT(ways); i++)
+        if (n == strlen(ways[i]) && !memcmp(x, ways[i], n)) return true;
+    return false;
+}
+
+/* Numbers in words; NULL = none of those known. */
+static const char *number_in_words(const char *x, size_t n) {
+    static const struct {
+        const char *word, *value;
+    } all[] = {{"zero", "0"},     {"one", "1"},        {"two", "2"},         {"three", "3"},    {"four", "4"},      {"five", "5"},         {"six", "6"},        {"seven", "7"},       {"eight", "8"},
+               {"nine", "9"},     {"ten", "10"},       {"eleven", "11"},     {"twelve", "12"},  {"thirteen", "13"}, {"fourteen", "14"},    {"fifteen", "15"},   {"sixteen", "16"},    {"seventeen", "17"},
+               {"eighteen", "18"}, {"nineteen", "19"}, {"twenty", "20"},     {"thirty", "30"},  {"forty", "40"},    {"fifty", "50"},       {"sixty", "60"},     {"seventy", "70"},    {"eighty", "80"},
+               {"ninety", "90"},  {"hundred", "100"},  {"onehundred", "100"}, {"half", "0.5"},  {"onehalf", "0.5"}, {"onequarter", "0.25"}, {"onefourth", "0.25"}, {"threequarters", "0.75"}, {"threefourths", "0.75"}};
+    for (size_t i = 0; i < DT_COUNT(all); i++)
+        if (n == strlen(all[i].word) && !memcmp(x, all[i].word, n)) return all[i].value;
+    return NULL;
+}
+
+/* The text as a shape that is no text: the empty set, a number; NULL = neither. */
+static dt_node *meant_by(dt_ans *c, const char *x, size_t n, const dt_node *other) {
+    if (other->kind == N_EMPTY && says_nothing(x, n)) return dt_ans_node(c, N_EMPTY, 0);
+    const char *v = is_expression(other) ? number_in_words(x, n) : NULL;
+    dt_node *num = v ? literal(c, strncmp(v, "0.", 2) != 0 ? v : v + 2) : NULL;
+    if (num && !strncmp(v, "0.", 2)) num->scale = (int)num->sn;
+    return num;
+}
+
+/* "no solution", "one half": words whose first became a product of letters. NULL = none such. */
+static dt_node *split_words(dt_ans *c, const dt_node *n, const dt_node *other) {
+    char x[64];
+    size_t k = n->kind == N_UNIT && n->kid[0]->kind == N_MUL ? letters_of(n, x, sizeof x) : 0;
+    return k ? meant_by(c, x, k, other) : NULL;
+}
+
+/* Odd and odd, where no text says that they are words: letters one by one, which differ in the case of the first. */
+static bool same_word(dt_ans *c, const dt_node *a, const dt_node *b) {
+    char x[16], y[16];
+    if (a->kind != N_MUL || b->kind != N_MUL || a->n != b->n || a->n < 3 || !dt_ans_spend(c, 1)) return false;
+    for (int i = 0; i < a->n; i++)
+        if (a->kid[i]->kind != N_SYM || b->kid[i]->kind != N_SYM || a->kid[i]->sn != 1 || (i && *a->kid[i]->s != *b->kid[i]->s)) return false;
+    size_t n = letters_of(a, x, sizeof x), m = letters_of(b, y, sizeof y);
+    return n && n == m && !memcmp(x, y, n);
+}
+
+static bool has_units(const dt_node *n) { return n->kind == N_UNIT || ((n->kind == N_ADD || is_list(n)) && n->n && has_units(n->kid[0])); }
+
+/* A(1, 2): the point without its name; n itself if it is none. */
+static dt_node *without_point_name(dt_node *n) {
+    bool named = n->kind == N_MUL && n->n == 2 && n->kid[1]->kind == N_TUPLE && n->kid[1]->n > 1 && n->kid[0]->kind == N_SYM && n->kid[0]->sn == 1 && isupper((unsigned char)*n->kid[0]->s);
+    return named ? n->kid[1] : n;
+}
+
 static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     char x[256], y[256];
+    if (same_word(c, a, b)) return DT_YES;
+    if (b->kind == N_TUPLE) a = without_point_name(a);
+    if (a->kind == N_TUPLE) b = without_point_name(b);
+    if (has_units(a) || has_units(b)) {
+        dt_node *p = one_quantity(c, a), *q = one_quantity(c, b);
+        if (p != a && q == b && q->kind != N_UNIT) q = letter_unit(c, q, p);
+        if (q != b && p == a && p->kind != N_UNIT) p = letter_unit(c, p, q);
+        if ((p != a || q != b) && p->kind == N_UNIT && q->kind == N_UNIT) return with_units(c, p, q, by);
+    }
+    dt_node *by_words = split_words(c, a, b);
+    if (by_words) return loose(c, by_words, b, by);
+    by_words = split_words(c, b, a);
+    if (by_words) return loose(c, a, by_words, by);
     if (a->kind == N_TEXT || b->kind == N_TEXT) {
         size_t n = letters_of(a, x, sizeof x), m = letters_of(b, y, sizeof y);
-        if (n && m) return same_words(x, n, y, m) ? DT_YES : DT_NO;
+        if (n && m) {
+            if (same_words(x, n, y, m)) return DT_YES;
+            if (a->kind == N_TEXT && b->kind == N_TEXT) return DT_NO;
+        }
+        dt_node *meant = a->kind == N_TEXT && n ? meant_by(c, x, n, b) : b->kind == N_TEXT && m ? meant_by(c, y, m, a) : NULL;
+        if (meant) return a->kind == N_TEXT ? loose(c, meant, b, by) : loose(c, a, meant, by);
+        if (n && m) return DT_NO;
         dt_node line = {.kind = N_SYM, .s = "bb(R)", .sn = 5};
         if (says_all_reals(x, n)) return loose(c, &line, b, by);
         if (says_all_reals(y, m)) return loose(c, a, &line, by);
@@ -582,6 +780,7 @@ static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     }
     if (has_kind(a, N_MATRIX) || has_kind(b, N_MATRIX)) {
         if (is_list(a) && is_list(b)) return lists(c, a, b, by);
+        if (matrix_in_brackets(c, a) != a || matrix_in_brackets(c, b) != b) return matrices(c, a, b, by);
         if (is_expression(a) || is_expression(b) || a->kind != b->kind || a->kind == N_MATRIX || (a->kind == N_FUNC && a->fn == F_DET)) {
             bool det = !(a->kind == N_MATRIX || b->kind == N_MATRIX) && (has_kind(a, N_FUNC) || has_kind(b, N_FUNC));
             if (det) return dt_ans_number_equal(c, a, b, by);

@@ -111,7 +111,7 @@ static const word chars[] = {
 
 /* Units that a run of letters may be right after a number. */
 static const char *const short_units[] = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "mi", "mph", "kmh", "lb", "lbs", "oz", "hr", "hrs", "min", "sec", "nm", "kW", "Hz", "kJ",
-                                          "USD", "EUR", "cm2", "yd", "yr", "yrs", "am", "pm", "deg", "kPa", "rad", "mol", "kN", "in", "Pa"};
+                                          "USD", "EUR", "AM", "PM", "day", "ton", "cm2", "yd", "yr", "yrs", "am", "pm", "deg", "kPa", "rad", "mol", "kN", "in", "Pa"};
 
 typedef struct lexer {
     dt_ans *c;
@@ -317,9 +317,9 @@ static bool letters(lexer *l, bool in_text) {
         l->i += n + 1; /* numpy and Python spellings */
         return true;
     }
-    if (n == 1 && (text_at(l, l->i, "a.m") || text_at(l, l->i, "p.m")) && !isalpha((unsigned char)(l->i + 3 < l->n ? s[3] : ' '))) {
+    if (n == 1 && (text_at(l, l->i, "a.m") || text_at(l, l->i, "p.m") || text_at(l, l->i, "A.M") || text_at(l, l->i, "P.M")) && !isalpha((unsigned char)(l->i + 3 < l->n ? s[3] : ' '))) {
         l->i += 3 + (size_t)text_at(l, l->i + 3, ".");
-        return push_named(l, T_TEXT, *s == 'a' ? "am" : "pm", 2);
+        return push_named(l, T_TEXT, *s == 'a' || *s == 'A' ? "am" : "pm", 2);
     }
     const word *w = n > 1 ? look_up(words, DT_COUNT(words), s, n) : NULL;
     if (w && (w->kind != T_CIRC || after_quantity(l))) {
@@ -328,7 +328,8 @@ static bool letters(lexer *l, bool in_text) {
         return push_named(l, (dt_tok_kind)w->kind, name, strlen(name));
     }
     dt_fn fn = F_N;
-    if (n > 1 && !in_text && (dt_ans_word_fn(s, n, &fn))) {
+    bool minutes = n == 3 && !memcmp(s, "min", 3) && after_quantity(l) && !text_at(l, l->i + 3, "(") && !text_at(l, l->i + 3, "{") && !text_at(l, l->i + 3, "_");
+    if (n > 1 && !in_text && !minutes && (dt_ans_word_fn(s, n, &fn))) {
         dt_token *t = push(l, T_FUNC);
         if (t) t->id = fn;
         l->i += n;
@@ -415,7 +416,8 @@ static bool text_command(lexer *l, bool bold, int depth) {
         k++;
     dt_fn fn = F_N;
     bool all = k == to && to > from;
-    if (all && dt_ans_word_fn(l->s + from, to - from, &fn)) {
+    bool minutes = all && to - from == 3 && text_at(l, from, "min") && after_quantity(l);
+    if (all && !minutes && dt_ans_word_fn(l->s + from, to - from, &fn)) {
         dt_token *t = push(l, T_FUNC);
         if (t) t->id = fn;
         return t != NULL;
@@ -542,9 +544,10 @@ static bool lex_run(lexer *l, bool in_text, int depth) {
 bool dt_ans_lex(dt_ans *c, const char *s, size_t n, bool plain_commas, dt_tokens *out) {
     memset(out, 0, sizeof *out);
     if (n > DT_ANS_MAX_BYTES) return dt_ans_stop(c, "too long an answer");
+    const char *text = dt_ans_spell(c, s, n, &n);
     size_t cap = n + 2 < DT_ANS_MAX_TOKENS ? n + 2 : DT_ANS_MAX_TOKENS;
     out->v = dt_ans_alloc(c, cap + 1, sizeof *out->v);
-    lexer l = {.c = c, .s = dt_ans_copy(c, s, n), .n = n, .plain_commas = plain_commas, .out = out};
+    lexer l = {.c = c, .s = text, .n = n, .plain_commas = plain_commas, .out = out};
     if (!out->v || !l.s || !lex_run(&l, false, 0)) return false;
     while (out->n && (out->v[out->n - 1].kind == T_COMMA || out->v[out->n - 1].kind == T_ROW))
         out->n--;

@@ -623,6 +623,21 @@ static dt_node *parse_signed(parser *p) {
     return x;
 }
 
+/* 2 hours 30 minutes; 37^\circ 30': the second part is added. Anything else behind a quantity is a factor. */
+static dt_node *parse_rest_of_quantity(parser *p, dt_node *first) {
+    if (++p->depth > DT_ANS_MAX_DEPTH) return fail(p, "nested too deeply");
+    dt_node *y = parse_product(p);
+    p->depth--;
+    if (!y) return NULL;
+    if (first->kind == N_UNIT) {
+        bool sum = y->kind == N_UNIT || (y->kind == N_ADD && y->kid[0]->kind == N_UNIT);
+        return dt_ans_node(p->c, sum ? N_ADD : N_MUL, 2, first, y);
+    }
+    if (y->kind != N_OPAQUE || strcmp(y->s, "prime") != 0 || y->kid[0]->kind != N_NUM) return dt_ans_node(p->c, N_MUL, 2, first, y);
+    dt_node *part = dt_ans_node(p->c, N_DIV, 2, y->kid[0], num_node(p, &(dt_token){.kind = T_NUM, .s = "60", .n = 2}));
+    return dt_ans_node(p->c, N_DEG, 1, dt_ans_node(p->c, N_ADD, 2, first->kid[0], part));
+}
+
 static dt_node *parse_product(parser *p) {
     dt_node *x = parse_signed(p);
     kids k = {0};
@@ -648,6 +663,7 @@ static dt_node *parse_product(parser *p) {
             return with_name(dt_ans_node(p->c, N_OPAQUE, 2, all, y), "mod");
         } else if (starts_operand(p)) {
             if (at(p, T_NUM) && k.v[k.n - 1]->kind == N_NUM) return fail(p, "two numbers side by side");
+            if (at(p, T_NUM) && k.n == 1 && (k.v[0]->kind == N_UNIT || k.v[0]->kind == N_DEG)) return parse_rest_of_quantity(p, k.v[0]);
             if (k.v[k.n - 1]->kind == N_TEXT) return fail(p, "words before a number");
             y = parse_power(p);
         } else {

@@ -197,6 +197,7 @@ static bool last_plain(dt_span s, size_t from, dt_span *out) {
             else
                 break;
         }
+        if (a > from + 2 && dt_span_starts(s, a - 3, "\xE2\x88\x92") && !(a > from + 3 && (isalnum((unsigned char)s.p[a - 4]) || s.p[a - 4] == ')'))) a -= 3; /* the minus sign of Unicode */
         if (a > from && s.p[a - 1] == '-' && !(a - 1 > from && (isalnum((unsigned char)s.p[a - 2]) || s.p[a - 2] == ')'))) a--;
         if (a > from && isalpha((unsigned char)s.p[a - 1])) { /* the 2 of AZ2 is no number */
             i = a;
@@ -221,6 +222,14 @@ static bool is_letter(dt_span s) {
     s = dt_strip_markup(s);
     if (s.n == 3 && s.p[0] == '(' && s.p[2] == ')') return s.p[1] >= 'A' && s.p[1] <= 'J';
     return s.n == 1 && *s.p >= 'A' && *s.p <= 'J';
+}
+
+/* "B) 12", "(B) 12", "B. 12": an option with what it says. */
+static bool labelled(dt_span s, dt_span *letter) {
+    size_t i = s.n && *s.p == '(';
+    if (i + 2 >= s.n || s.n > 200 || s.p[i] < 'A' || s.p[i] > 'J' || !strchr(i ? ")" : ").:", s.p[i + 1]) || s.p[i + 2] != ' ') return false;
+    *letter = (dt_span){s.p + i, 1};
+    return true;
 }
 
 static bool find_answer(dt_span s, const duet_verify_options *o, found *f) {
@@ -319,7 +328,8 @@ static bool decimal_comma(dt_span s, char buf[64], dt_span *out) {
     for (; i < s.n && isdigit((unsigned char)s.p[i]); i++)
         buf[n++] = s.p[i], part++;
     *out = (dt_span){buf, n};
-    return i == s.n && whole && comma && part;
+    bool thousands = part == 3 && whole <= 3 && buf[s.p[0] == '-'] != '0'; /* 1,234 */
+    return i == s.n && whole && comma && part && !thousands;
 }
 
 static void compare(dt_span gold, dt_span pred, const duet_verify_options *o, duet_verdict *v) {
@@ -408,6 +418,8 @@ duet_status duet_verify(const char *gold, size_t n_gold, const char *pred, size_
         dt_buf_clear(&b);
         if (letter) {
             p.s = dt_span_of(letter);
+            got_p = true;
+        } else if (!p.boxed && labelled(dt_strip_markup(sp), &p.s)) {
             got_p = true;
         }
     }
