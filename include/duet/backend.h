@@ -41,7 +41,7 @@ duet_status duet_backend_open(const char *path, const duet_backend_options *opt,
 /* A backend that answers from a script, for tests of everything above. Model and tokenizer of `tok` (borrowed);
  * reply(user, prompt text, sample) returns the text to "generate" (borrowed until the next call) or NULL = fail.
  * Added tokens in the text are recognised; a text that ends without one of the EOS ids gets the end mark of the
- * tokenizer's chat template (or <|im_end|> or <|endoftext|>, where the tokenizer has one of them) appended. Budgets, stop ids and callbacks work as with a model. */
+ * tokenizer's chat template (or <|im_end|> or <|endoftext|>, where the tokenizer has one of them) appended. Budgets, stop ids and callbacks work as with a model; a token that `allow` forbids ends the text as if none were left. */
 duet_status duet_backend_scripted(const duet_tokenizer *tok, const char *(*reply)(void *user, const char *prompt, int sample),
                                   void *user, duet_backend **out, duet_err *err);
 void duet_backend_close(duet_backend *b); /* NULL is fine */

@@ -7,6 +7,7 @@
 #include "duet/engine.h"
 #include "duet/eval.h"
 #include "duet/grade.h"
+#include "duet/grammar.h"
 #include "duet/inspect.h"
 #include "duet/model.h"
 #include "duet/pair.h"

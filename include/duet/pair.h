@@ -4,6 +4,7 @@
 #define DUET_PAIR_H
 
 #include "duet/backend.h"
+#include "duet/grammar.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,6 +48,11 @@ char *duet_pair_terms_line(const duet_pair *p);
 /* The tokenizer of signal_ids: m's, or M's where there is no m or m is remote; NULL: neither has one here, and
  * signal_ids is empty. Borrowed. */
 const duet_tokenizer *duet_pair_signal_tokenizer(const duet_pair *p);
+
+/* A grammar for the answers of `mode`, i.e. in the tokens of the model that writes them: JSON that fits a schema (grammar.h says
+ * which schemas), or any JSON object where schema is NULL. Serves any number of requests at a time. *out is owned by the caller
+ * (duet_grammar_destroy) and must end before the pair does. Errors: those of duet_grammar_json_schema, DUET_E_USAGE. */
+duet_status duet_pair_grammar(duet_pair *p, duet_mode mode, const char *schema, size_t n, duet_grammar **out, duet_err *err);
 
 /* What one side spent. A value that cannot be known is NaN (or SIZE_MAX for counts). */
 typedef struct duet_ledger_side {
@@ -97,6 +103,10 @@ typedef struct duet_pair_request {
     size_t n_logit_bias;
     double presence_penalty, frequency_penalty; /* -2..2 */
     int top_logprobs;        /* 0..20; of a remote model 0 */
+    duet_grammar *answer_grammar; /* of duet_pair_grammar for this mode; the answer is a text of it, or the beginning of one where
+                                its budget ends it. A thought of M's is free. NULL = anything */
+    bool no_thought;         /* mode M: answers without a thought, and all budget is the answer's (no remote M); mode duet: M is not
+                                asked, as with a signal_budget of 0 */
     const char *const *stop; /* strings that end the answer where its text comes to hold one, wherever tokens begin and end */
     size_t n_stop;
     /* outputs, owned: duet_pair_request_clear */

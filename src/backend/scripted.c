@@ -23,6 +23,12 @@ static bool is_in(const int32_t *ids, size_t n, int32_t id) {
     return false;
 }
 
+static bool may_come(const duet_gen_request *r, int sample, const duet_generation *g, int32_t id) {
+    int32_t n_bits = 0;
+    const uint32_t *bits = r->allow ? r->allow(r->user, sample, g->ids, g->n, &n_bits) : NULL;
+    return !bits || (id < n_bits && bits[id / 32] >> (id % 32) & 1);
+}
+
 /* Plays line into g until something ends it. */
 static duet_status play(const duet_backend *b, duet_gen_request *r, int sample, const duet_ids *line,
                         const volatile int *cancel, duet_generation *g, duet_err *err) {
@@ -52,6 +58,10 @@ static duet_status play(const duet_backend *b, duet_gen_request *r, int sample, 
             break;
         }
         int32_t id = line->v[g->n];
+        if (!may_come(r, sample, g, id)) {
+            g->stop = DUET_STOP_CALLBACK;
+            break;
+        }
         if (g->n_top) {
             g->top[g->n].id = id;
         }

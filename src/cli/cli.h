@@ -38,6 +38,7 @@ typedef struct cli_args {
     bool help, json, quiet;
     /* models and engines */
     const char *M, *m, *before_M, *before_m;
+    const char *json_schema; /* file */
     int ctx, threads, batch;
     const char *weights, *rope, *rope_M, *rope_m;
     const char *chat_template, *M_template, *m_template;

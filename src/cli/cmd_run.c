@@ -5,19 +5,34 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MAX_SCHEMA ((size_t)1 << 20) /* bytes of a schema's file */
+
 typedef struct job {
     const cli_args *a;
     duet_backend *M, *m, *before; /* before: M before joint training, for --compare */
     duet_pair *pair, *alone;      /* alone: what --compare asks; NULL = the pair itself */
     duet_mode mode;
+    duet_grammar *grammar; /* of --json-schema */
 } job;
 
 static void job_close(job *j) {
+    duet_grammar_destroy(j->grammar);
     duet_pair_destroy(j->alone);
     duet_pair_destroy(j->pair);
     duet_backend_close(j->M);
     duet_backend_close(j->m);
     duet_backend_close(j->before);
+}
+
+static duet_status open_grammar(job *j, const char *path, duet_err *err) {
+    dt_buf schema = {0};
+    duet_status st = dt_file_read(path, MAX_SCHEMA, &schema, err);
+    if (!st) {
+        st = duet_pair_grammar(j->pair, j->mode, schema.data ? schema.data : "", schema.len, &j->grammar, err);
+        st = st ? dt_fail_in(err, st, "%s", path) : st;
+    }
+    dt_buf_clear(&schema);
+    return st;
 }
 
 static duet_status job_open(job *j, duet_err *err) {
@@ -31,6 +46,8 @@ static duet_status job_open(job *j, duet_err *err) {
         st = cli_backend_open(j->a, j->a->before_M, 'M', &j->before, err);
     if (!st)
         st = duet_pair_create(j->M, j->m, &p, &j->pair, err);
+    if (!st && j->a->json_schema)
+        st = open_grammar(j, j->a->json_schema, err);
     return st || !j->before ? st : duet_pair_create(j->before, NULL, &p, &j->alone, err);
 }
 
@@ -42,6 +59,7 @@ static duet_pair_request request(const job *j, const char *question, size_t n) {
     r.answer_budget = cli_given(a, &a->predict) && !cli_given(a, &a->answer_budget) ? a->predict : a->answer_budget;
     r.M = cli_sampling_for(a, j->M, &a->on_M);
     r.m = cli_sampling_for(a, j->m, &a->on_m);
+    r.answer_grammar = j->grammar;
     return r;
 }
 
@@ -51,6 +69,7 @@ static duet_status compare(const job *j, duet_pair_request *r, duet_err *err) {
         return DUET_OK;
     duet_pair_request alone = request(j, r->question, r->n_question);
     alone.mode = DUET_MODE_M;
+    alone.answer_grammar = NULL; /* it is of m's tokens */
     if (j->before)
         alone.M = cli_sampling_for(j->a, j->before, &j->a->on_M);
     duet_status st = duet_pair_answer(j->alone ? j->alone : j->pair, &alone, 1, cli_cancel(), err);
@@ -238,6 +257,7 @@ static const cli_opt opts[] = {
     CLI_ROWS_TEMPLATES,
     CLI_ROWS_PRICES,
     CLI_ROWS_REMOTE,
+    {0,   "json-schema", CLI_TEXT, CLI_AT(json_schema), "FILE", "the answer is JSON that fits this schema",         NULL,   0,  0,   NULL},
     {0,   "compare",    CLI_FLAG, CLI_AT(compare),    NULL,     "let M answer alone too, and say what that cost",    NULL,   0,  0,   NULL},
     {0,   "before-M",   CLI_TEXT, CLI_AT(before_M),   "PATH",   "the M that --compare asks: M before joint training", NULL,  0,  0,
       NULL                                                                                                                                 },
@@ -259,7 +279,9 @@ const cli_command cli_run = {
             "and the answer bright. Without a QUESTION all of standard input is one question.\n\n"
             "With --json standard input holds lines {\"question\"}, and each gives a line "
             "{\"signal\",\"answer\",\"signal_ids\",\"answer_ids\","
-            "\"handoff\",\"ledger\",\"terms\"}; terms say what M and m share (otherwise a line on standard error does).",
+            "\"handoff\",\"ledger\",\"terms\"}; terms say what M and m share (otherwise a line on standard error does).\n\n"
+            "With --json-schema the model that answers writes nothing but JSON that fits; a keyword of the schema that duet does not "
+            "keep is an error that names it (include/duet/grammar.h lists them). An answer may still end at its budget before it is whole.",
     .examples =
         "duet run -M models/register-M -m models/register-m 'b? a=3 b=a+2'  # one answer\n"
         "duet run -M M -m m --price-M 10 --price-m 0.4 --compare 'b? a=3 b=a+2'  # with money, and what M alone costs\n"

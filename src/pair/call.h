@@ -7,6 +7,8 @@
 #include "pair/frame.h"
 #include "text/template.h"
 
+#include <pthread.h>
+
 /* One model of the pair. */
 typedef struct dt_side {
     duet_backend *b; /* borrowed; NULL = not there */
@@ -24,6 +26,8 @@ struct duet_pair {
     bool handoff_raw;
     char *instruction; /* owned, NULL = none */
     bool shares_tokens;
+    pthread_mutex_t lock;     /* guards the two below */
+    duet_vocab_trie *tries[2]; /* of M and m, made when a grammar is asked for */
 };
 
 /* Stop strings looked for in a text that comes byte by byte (stop.c). */
@@ -75,6 +79,10 @@ typedef struct dt_turn {
     uint64_t key;
     bool answers;              /* what the request says of the answer holds for it */
     const volatile int *end;   /* the request's hand_over, for M */
+    duet_matcher *matcher;     /* NULL = the answer may be anything */
+    uint32_t *first;           /* tokens to begin with: an answer, or a thought; NULL = that is known */
+    bool thinks;               /* a thought of its own comes first */
+    size_t answer_from;        /* where the answer begins, SIZE_MAX = not yet */
     duet_generation gen;
     duet_usage usage;
     bool estimated; /* usage was counted here, not by the server */
@@ -96,11 +104,18 @@ void dt_turns_clear(dt_turns *t);
 /* Asks one model for all turns that want it; the others are left alone. */
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
                         const volatile int *cancel, duet_err *err);
-void dt_turn_shape(const duet_pair_request *r, duet_gen_request *g); /* what r says of its answer */
 void dt_turn_clear(dt_turn *t);
 size_t dt_turn_spoken(const dt_turn *t); /* sampled tokens without the EOS that ended them */
 
 duet_status dt_pair_copy(const int32_t *ids, size_t n, int32_t **out, size_t *n_out, duet_err *err);
+
+/* ---- shape.c ---- */
+
+/* Before anything is paid: what a request says of its answer. */
+duet_status dt_shape_check(const dt_side *side, const duet_pair_request *r, duet_err *err);
+/* Makes g what the request of t says of its answer. */
+duet_status dt_shape_answer(dt_turn *t, duet_gen_request *g, duet_err *err);
+void dt_shape_clear(dt_turn *t);
 
 /* ---- stream.c ---- */
 

@@ -1,9 +1,7 @@
 /* The whole DUET call: stage 1 -> handoff -> stage 2 -> ledger, for many questions at once.
  * [duet-algorithm sections 1 and 2; DUET, arXiv 2605.01111] */
 #include "pair/call.h"
-#include "sample/sample.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +84,7 @@ duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_o
     if (!p) {
         return dt_fail(err, DUET_E_NOMEM, "pair: no memory");
     }
+    pthread_mutex_init(&p->lock, NULL);
     duet_status st = open_side(&p->M, "M", M, o.price_M, o.price_M_in, err);
     if (!st) {
         st = open_side(&p->m, "m", m, o.price_m, o.price_m_in, err);
@@ -110,6 +109,9 @@ duet_status duet_pair_create(duet_backend *M, duet_backend *m, const duet_pair_o
 
 void duet_pair_destroy(duet_pair *p) {
     if (p) {
+        duet_vocab_trie_destroy(p->tries[0]);
+        duet_vocab_trie_destroy(p->tries[1]);
+        pthread_mutex_destroy(&p->lock);
         free(p->instruction);
         free(p);
     }
@@ -206,19 +208,6 @@ void duet_pair_request_clear(duet_pair_request *r) {
     r->n_signal_text = r->n_answer_text = r->n_signal_ids = r->n_answer_ids = 0;
 }
 
-/* Before M is asked: what the engine would refuse of the answer must not cost a signal. */
-static duet_status check_answer(const dt_side *side, const duet_pair_request *r, duet_err *err) {
-    for (size_t i = 0; i < r->n_stop; i++) {
-        if (!r->stop[i][0]) {
-            return dt_fail(err, DUET_E_RANGE, "stop string %zu of %zu is empty", i + 1, r->n_stop);
-        }
-    }
-    duet_gen_request g = {0};
-    dt_turn_shape(r, &g);
-    duet_status st = side->words ? dt_words_check(r, err) : DUET_OK;
-    return st ? st : dt_gen_check(&g, side->words ? INT_MAX : duet_tokenizer_size(side->tok), err);
-}
-
 int dt_pair_left(const duet_pair_request *r, int budget, size_t spent) {
     if (r->total_budget <= 0) {
         return budget;
@@ -240,7 +229,7 @@ static duet_status check(const duet_pair *p, const duet_pair_request *r, duet_er
         return dt_fail(err, DUET_E_RANGE, "budgets of %d and %d tokens: must be 0 or more, or -1 for no bound",
                        r->signal_budget, r->answer_budget);
     }
-    return check_answer(r->mode == DUET_MODE_M ? &p->M : &p->m, r, err);
+    return dt_shape_check(r->mode == DUET_MODE_M ? &p->M : &p->m, r, err);
 }
 
 /* A step of the call, done for each request; the sentence says which one failed. */

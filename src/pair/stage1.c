@@ -6,7 +6,10 @@
 #include <limits.h>
 #include <stdlib.h>
 
-static int mode_M_limit(const duet_pair_request *r) {
+static int mode_M_limit(const duet_pair_request *r, bool thinks) {
+    if (!thinks) {
+        return r->answer_budget;
+    }
     if (r->signal_budget < 0 || r->answer_budget < 0) {
         return -1;
     }
@@ -16,10 +19,14 @@ static int mode_M_limit(const duet_pair_request *r) {
 duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     const duet_pair_request *r = c->r;
     bool whole = r->mode == DUET_MODE_M;
+    /* A model without think tags that answers end to end has no signal to show. */
+    bool thinks = dt_tmpl_thinks(&p->M.tmpl) && !r->no_thought;
     if (r->mode == DUET_MODE_m || (!whole && r->signal)) {
         return DUET_OK;
     }
-    c->M.limit = dt_pair_left(r, whole ? mode_M_limit(r) : r->signal_budget, 0);
+    int most = whole ? mode_M_limit(r, !r->no_thought) : r->no_thought ? 0 : r->signal_budget;
+    c->M.limit = dt_pair_left(r, most, 0);
+    c->M.thinks = thinks;
     c->M.ask = c->M.limit != 0;
     c->M.stop_at_close = !whole && !r->M_to_eos;
     c->M.sampling = r->M;
@@ -35,11 +42,12 @@ duet_status dt_stage1_prepare(const duet_pair *p, dt_pair_call *c, duet_err *err
     dt_turns turns;
     duet_status st = dt_turns_make(p, r, &turns, err);
     if (!st) {
-        st = dt_tmpl_prompt(&p->M.tmpl, p->M.tok, turns.v, turns.n, false, &c->M.prompt, err);
+        bool closed = whole && !thinks && dt_tmpl_thinks(&p->M.tmpl);
+        st = dt_tmpl_prompt(&p->M.tmpl, p->M.tok, turns.v, turns.n, closed, &c->M.prompt, err);
+        st = st || !closed ? st : dt_tmpl_think(&p->M.tmpl, p->M.tok, NULL, 0, &c->M.prompt, err);
     }
     dt_turns_clear(&turns);
-    /* A model without think tags that answers end to end has no signal to show. */
-    return st ? st : dt_stream_init(&c->M.stream, r, &p->M, whole && !dt_tmpl_thinks(&p->M.tmpl), err);
+    return st ? st : dt_stream_init(&c->M.stream, r, &p->M, whole && !thinks, err);
 }
 
 static bool has_close(const dt_side *side, const int32_t *ids, size_t n) {
@@ -75,6 +83,11 @@ static duet_status take_signal(const duet_pair *p, dt_pair_call *c, const int32_
 static duet_status split(const duet_pair *p, dt_pair_call *c, dt_signal_span s, duet_err *err) {
     const dt_turn *t = &c->M;
     size_t n = dt_turn_spoken(t), from = dt_frame_answer(&p->M.tmpl, t->gen.ids, n, s);
+    if (c->r->no_thought) {
+        s = (dt_signal_span){.status = DT_SIGNAL_EMPTY};
+        c->r->signal_status = DUET_SIGNAL_EMPTY;
+        from = 0;
+    }
     if (s.status == DT_SIGNAL_UNTAGGED) { /* it answered without a thought */
         s.end = s.begin;
     }

@@ -50,15 +50,6 @@ static int on_token(void *user, int sample, int32_t id, float logprob) {
     return dt_stream_token(&t->stream, id, logprob, n_top ? t->gen.top + (t->gen.n - 1) * n_top : NULL, (int)n_top);
 }
 
-/* What a pair's request says of its answer. */
-void dt_turn_shape(const duet_pair_request *r, duet_gen_request *g) {
-    g->logit_bias = r->logit_bias;
-    g->n_logit_bias = r->n_logit_bias;
-    g->presence_penalty = r->presence_penalty;
-    g->frequency_penalty = r->frequency_penalty;
-    g->top_logprobs = r->top_logprobs;
-}
-
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
                         const volatile int *cancel, duet_err *err) {
     if (side->words) {
@@ -97,10 +88,10 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
                                              .end = t->end,
                                              .out = &t->gen};
         if (t->answers) {
-            dt_turn_shape(t->stream.r, &reqs[n_asked - 1]);
+            st = st ? st : dt_shape_answer(t, &reqs[n_asked - 1], err);
         }
     }
-    if (n_asked > 0) {
+    if (n_asked > 0 && !st) {
         st = duet_backend_generate(side->b, reqs, n_asked, cancel, err);
     }
     for (size_t i = 0, k = 0; i < n; i++) {
@@ -128,6 +119,7 @@ void dt_turn_clear(dt_turn *t) {
     duet_generation_clear(&t->gen);
     dt_stream_clear(&t->stream);
     dt_words_clear(t);
+    dt_shape_clear(t);
     *t = (dt_turn){0};
 }
 

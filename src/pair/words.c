@@ -105,6 +105,12 @@ static void shape(const duet_pair_request *r, bool second, duet_ask *a) {
 }
 
 duet_status dt_words_check(const duet_pair_request *r, duet_err *err) {
+    if (r->answer_grammar) {
+        return dt_fail(err, DUET_E_UNSUPPORTED, "a remote model's answer cannot be held to a schema here");
+    }
+    if (r->mode == DUET_MODE_M && r->no_thought) {
+        return dt_fail(err, DUET_E_UNSUPPORTED, "a remote model decides for itself whether it thinks");
+    }
     return r->top_logprobs > 0 ? dt_fail(err, DUET_E_UNSUPPORTED, "log-probs of a remote model's answer are not known here") : DUET_OK;
 }
 

@@ -758,6 +758,98 @@ static void test_hand_over_on_request(void **state) {
     assert_string_equal(duet_handoff_name(DUET_HANDOFF_REQUEST), "request");
 }
 
+static void test_an_answer_without_a_thought(void **state) {
+    (void)state;
+    stage s;
+    open_stage(&s, tok, NULL);
+    s.M.reply = "four";
+    s.m.reply = "five";
+    reader rd = {0};
+    duet_pair_request r = ask(DUET_MODE_M, 3, 1);
+    r.no_thought = true;
+    r.on_text = read_along;
+    r.user = &rd;
+    answer(&s, &r);
+    assert_string_equal(s.M.prompt, TURN "<think>\n\n</think>\n\n"); /* as m's prompt without a signal */
+    assert_int_equal(r.ledger.M.output_tokens, 1);                    /* the answer's budget alone */
+    assert_int_equal(r.signal_status, DUET_SIGNAL_EMPTY);
+    assert_int_equal(r.n_signal_text, 0);
+    assert_string_equal(rd.text[0], "");
+    assert_string_equal(rd.text[1], r.answer_text);
+    duet_pair_request_clear(&r);
+    r.answer_budget = -1;
+    answer(&s, &r);
+    assert_string_equal(r.answer_text, "four");
+    duet_pair_request_clear(&r);
+
+    r = ask(DUET_MODE_DUET, -1, -1);
+    r.no_thought = true;
+    s.M.calls = 0;
+    answer(&s, &r);
+    assert_int_equal(s.M.calls, 0);
+    assert_int_equal(r.handoff, DUET_HANDOFF_BUDGET);
+    assert_string_equal(r.answer_text, "five");
+    duet_pair_request_clear(&r);
+    close_stage(&s);
+}
+
+/* ---- grammars ---- */
+
+static const char FOUR[] = "{\"type\":\"object\",\"properties\":{\"is\":{\"enum\":[\"four\",\"five\"]}},\"required\":[\"is\"]}";
+
+/* What a script says is let through or ends where it leaves the grammar; a thought of M's is free. */
+static void test_a_grammar_holds_the_answer_only(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *reply, *want;
+        duet_mode mode;
+        bool no_thought, fits;
+    } cases[] = {
+        {"m",                   "{\"is\": \"four\"}",                              "{\"is\": \"four\"}", DUET_MODE_m,    false, true },
+        {"m does not fit",      "{\"is\": \"six\"}",                               NULL,                 DUET_MODE_m,    false, false},
+        {"text behind",         "{\"is\": \"four\"} so",                           "{\"is\": \"four\"}", DUET_MODE_m,    false, false},
+        {"after a signal",      "{\"is\": \"five\"}",                              "{\"is\": \"five\"}", DUET_MODE_DUET, false, true },
+        {"M thinks first",      "<think>\nadd {seven}\n</think>\n\n{\"is\":\"four\"}", "{\"is\":\"four\"}",  DUET_MODE_M,    false, true },
+        {"M thinks and errs",   "<think>\nadd {seven}\n</think>\n\nfour",            "",                   DUET_MODE_M,    false, false},
+        {"M does not think",    "{\"is\":\"four\"}",                               "{\"is\":\"four\"}",  DUET_MODE_M,    false, true },
+        {"M says other things", "the answer",                                      "",                   DUET_MODE_M,    false, false},
+        {"M must not think",    "{\"is\":\"four\"}",                               "{\"is\":\"four\"}",  DUET_MODE_M,    true,  true },
+        {"M thinks anyway",     "<think>x</think>{\"is\":\"four\"}",               "",                   DUET_MODE_M,    true,  false},
+    };
+    for (size_t c = 0; c < DT_COUNT(cases); c++) {
+        stage s;
+        duet_err err = {{0}};
+        open_stage(&s, tok, NULL);
+        s.M.reply = cases[c].mode == DUET_MODE_M ? cases[c].reply : "<think>so</think>";
+        s.m.reply = cases[c].reply;
+        duet_pair_request r = ask(cases[c].mode, -1, -1);
+        r.no_thought = cases[c].no_thought;
+        if (duet_pair_grammar(s.pair, r.mode, FOUR, strlen(FOUR), &r.answer_grammar, &err)) {
+            fail_msg("%s", err.text);
+        }
+        answer(&s, &r);
+        if ((cases[c].want && strcmp(r.answer_text, cases[c].want) != 0) ||
+            r.answer_stop != (cases[c].fits ? DUET_STOP_EOS : DUET_STOP_CALLBACK)) {
+            fail_msg("%s: \"%s\", stop %s", cases[c].name, r.answer_text, duet_stop_name(r.answer_stop));
+        }
+        assert_int_equal(duet_grammar_accepts(r.answer_grammar, r.answer_text, r.n_answer_text), cases[c].fits || c == 2);
+        duet_pair_request_clear(&r);
+        duet_grammar_destroy(r.answer_grammar);
+        close_stage(&s);
+    }
+    stage s;
+    duet_err err = {{0}};
+    duet_grammar *g = NULL;
+    open_stage(&s, other, NULL);
+    duet_pair_request r = ask(DUET_MODE_M, -1, -1);
+    assert_int_equal(duet_pair_grammar(s.pair, DUET_MODE_m, NULL, 0, &g, NULL), DUET_OK);
+    r.answer_grammar = g; /* m's tokens are not M's */
+    assert_int_equal(duet_pair_answer(s.pair, &r, 1, NULL, &err), DUET_E_USAGE);
+    duet_grammar_destroy(g);
+    assert_int_equal(duet_pair_grammar(s.pair, DUET_MODE_m, "{\"not\":1}", 9, &g, &err), DUET_E_UNSUPPORTED);
+    close_stage(&s);
+}
+
 static void test_what_a_mode_needs(void **state) {
     (void)state;
     stage s;
@@ -1009,6 +1101,8 @@ int main(void) {
         cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_a_stop_string_is_one_requests),
         cmocka_unit_test(test_hand_over_on_request),
+        cmocka_unit_test(test_an_answer_without_a_thought),
+        cmocka_unit_test(test_a_grammar_holds_the_answer_only),
         cmocka_unit_test(test_what_a_mode_needs),
         cmocka_unit_test(test_ledger),
         cmocka_unit_test(test_random_models_end_to_end),
