@@ -113,10 +113,19 @@ void duet_generation_clear(duet_generation *g);
  * Errors: DUET_E_RANGE (prompt longer than the context: says both numbers; an id outside the vocabulary; a setting). */
 duet_status duet_engine_generate(duet_engine *e, duet_gen_request *reqs, size_t n_reqs, const volatile int *cancel, duet_err *err);
 
+/* Counts since the engine began, but for what says "now". As of the last step; cheap. */
 typedef struct duet_engine_stats {
     size_t requests, prompt_tokens, cached_tokens, output_tokens, steps;
     double busy_s;
-    size_t kv_pages, kv_pages_free;
+    size_t kv_pages, kv_pages_free; /* of 16 tokens; free now, those counted that only the prefix cache keeps */
+    size_t kv_pages_cached;         /* now kept by the prefix cache alone: the least recently used leave first when pages run out */
+    size_t kv_pages_evicted;        /* left that way */
+    size_t kv_page_bytes;
+    size_t hits;                    /* requests that found the beginning of their prompt */
+    size_t running, waiting;        /* now: samples in the batch; requests that wait for a place, wholly or in part */
+    size_t cancelled;               /* requests that their callers gave up or ended before their time */
+    size_t preempted;               /* samples that gave their pages back for a while */
+    size_t steps_given_up;          /* because most of their rows had become nobody's */
 } duet_engine_stats;
 void duet_engine_get_stats(duet_engine *e, duet_engine_stats *out);
 

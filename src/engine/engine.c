@@ -130,6 +130,7 @@ duet_status duet_engine_create(duet_model *model, const duet_engine_options *opt
         goto done;
     }
     e->stats.kv_pages = e->stats.kv_pages_free = (size_t)n_pages;
+    e->stats.kv_page_bytes = dt_kv_page_bytes(e->kv_type, model->cfg.n_layers, model->cfg.n_kv, model->cfg.d_head);
     if (pthread_create(&e->worker, NULL, dt_engine_worker, e)) {
         st = dt_fail(err, DUET_E_NOMEM, "engine: the worker thread could not be started");
         goto done;
@@ -183,5 +184,8 @@ int duet_engine_ctx(const duet_engine *e) {
 void duet_engine_get_stats(duet_engine *e, duet_engine_stats *out) {
     pthread_mutex_lock(&e->lock);
     *out = e->stats;
+    for (const dt_job *j = e->incoming; j; j = j->next) {
+        out->waiting += j->n_reqs;
+    }
     pthread_mutex_unlock(&e->lock);
 }

@@ -58,6 +58,7 @@ static void wait_insert(duet_engine *e, dt_request *q) {
     *(q->prev ? &q->prev->next : &e->wait_first) = q;
     *(q->next ? &q->next->prev : &e->wait_last) = q;
     q->waiting = true;
+    e->n_waiting++;
 }
 
 static void wait_remove(duet_engine *e, dt_request *q) {
@@ -68,6 +69,7 @@ static void wait_remove(duet_engine *e, dt_request *q) {
     *(q->next ? &q->next->prev : &e->wait_last) = q->prev;
     q->prev = q->next = NULL;
     q->waiting = false;
+    e->n_waiting--;
 }
 
 /* ---- slots ---- */
@@ -116,6 +118,7 @@ static void preempt(duet_engine *e, int at) {
     dt_slot *s = &e->slots[e->order[at]];
     dt_request *q = s->req;
     bool was_lead = q->lead == e->order[at];
+    e->since.preempted++;
     remember(e, s);
     put_back(e, s);
     for (int i = e->n_order - 1; was_lead && i >= at; i--) { /* its followers came after it */
@@ -183,6 +186,7 @@ static void end_job_if_done(duet_engine *e, dt_job *job) {
 
 /* Ends all that is left of a request, keeping what was sampled. */
 static void break_request(duet_engine *e, dt_request *q, duet_stop stop) {
+    e->since.cancelled++;
     for (int i = e->n_order - 1; i >= 0; i--) {
         dt_slot *s = &e->slots[e->order[i]];
         if (s->req == q) {
@@ -372,8 +376,9 @@ static verdict admit_sample(duet_engine *e, dt_request *q, duet_status *st, duet
         q->t_start = dt_now();
         q->r->usage.prompt_tokens = q->r->n_prompt;
         q->r->usage.cached_tokens = (size_t)kv.n_tokens;
-        e->step_prompt += q->r->n_prompt;
-        e->step_cached += (size_t)kv.n_tokens;
+        e->since.prompt_tokens += q->r->n_prompt;
+        e->since.cached_tokens += (size_t)kv.n_tokens;
+        e->since.hits += kv.n_tokens > 0;
     }
     dt_slot *s = take_slot(e, q, sample);
     s->state = DT_SLOT_PREFILL;
@@ -558,7 +563,7 @@ static bool append(duet_engine *e, dt_slot *s, const dt_draw *d, duet_stop *stop
     g->logprobs[g->n] = d->logprob;
     g->n++;
     r->usage.output_tokens++;
-    e->step_output++;
+    e->since.output_tokens++;
     if (q->t_first <= 0) {
         q->t_first = dt_now();
     }
@@ -620,6 +625,7 @@ static void step(duet_engine *e) {
     duet_status st = dt_infer_run(e->infer, e->kv, e->runs, e->n_runs, e->logits, &why);
     if (st == DUET_E_CANCELLED) { /* given up; nothing of it counts, and the next step begins with who left */
         e->n_runs = 0;
+        e->since.steps_given_up++;
         return;
     }
     note_speed(e, dt_now() - t0);
@@ -672,6 +678,26 @@ static void break_all(duet_engine *e) {
     }
 }
 
+static void add_stats(duet_engine *e) {
+    duet_engine_stats *s = &e->stats;
+    const duet_engine_stats *d = &e->since;
+    s->requests += d->requests;
+    s->prompt_tokens += d->prompt_tokens;
+    s->cached_tokens += d->cached_tokens;
+    s->output_tokens += d->output_tokens;
+    s->steps += d->steps;
+    s->busy_s += d->busy_s;
+    s->hits += d->hits;
+    s->cancelled += d->cancelled;
+    s->preempted += d->preempted;
+    s->steps_given_up += d->steps_given_up;
+    s->running = (size_t)e->n_order;
+    s->waiting = e->n_waiting;
+    s->kv_pages_free = (size_t)dt_kv_free_pages(e->kv);
+    s->kv_pages_cached = (size_t)dt_kv_cached_pages(e->kv);
+    s->kv_pages_evicted = dt_kv_evicted(e->kv);
+}
+
 void *dt_engine_worker(void *engine) {
     duet_engine *e = engine;
     pthread_mutex_lock(&e->lock);
@@ -692,7 +718,7 @@ void *dt_engine_worker(void *engine) {
 
         double t0 = dt_now();
         size_t n_new = 0;
-        e->step_output = e->step_prompt = e->step_cached = 0;
+        e->since = (duet_engine_stats){0};
         e->n_runs = 0;
         for (dt_job *next; job; job = next) {
             next = job->next;
@@ -705,13 +731,10 @@ void *dt_engine_worker(void *engine) {
         }
 
         pthread_mutex_lock(&e->lock);
-        e->stats.requests += n_new;
-        e->stats.prompt_tokens += e->step_prompt;
-        e->stats.cached_tokens += e->step_cached;
-        e->stats.output_tokens += e->step_output;
-        e->stats.steps += e->n_runs > 0;
-        e->stats.busy_s += dt_now() - t0;
-        e->stats.kv_pages_free = (size_t)dt_kv_free_pages(e->kv);
+        e->since.requests = n_new;
+        e->since.steps = e->n_runs > 0;
+        e->since.busy_s = dt_now() - t0;
+        add_stats(e);
         if (e->ended) {
             pthread_cond_broadcast(&e->finished);
         }

@@ -109,7 +109,8 @@ struct duet_engine {
     double row_s;     /* seconds a row of a prompt takes, of late; 0 = not known */
     dt_draw *draws;   /* [max_seqs] */
     int n_draws;
-    size_t step_output, step_prompt, step_cached;
+    size_t n_waiting; /* in the wait list */
+    duet_engine_stats since; /* counts of this step */
 };
 
 /* sched.c */

@@ -21,6 +21,8 @@ duet_status dt_kv_create(dt_dtype type, int n_layers, int n_kv, int d_head, int 
 void dt_kv_destroy(dt_kv *kv);
 int dt_kv_pages(const dt_kv *kv);
 int dt_kv_free_pages(const dt_kv *kv); /* free now, pages kept only by the prefix tree counted as free */
+int dt_kv_cached_pages(const dt_kv *kv); /* kept only by the prefix tree */
+size_t dt_kv_evicted(const dt_kv *kv);   /* pages the tree has given up for others, ever */
 dt_dtype dt_kv_type(const dt_kv *kv);
 size_t dt_kv_page_bytes(dt_dtype type, int n_layers, int n_kv, int d_head);
 

@@ -93,6 +93,14 @@ int dt_kv_free_pages(const dt_kv *kv) {
     return kv->n_free + kv->n_tree_only;
 }
 
+int dt_kv_cached_pages(const dt_kv *kv) {
+    return kv->n_tree_only;
+}
+
+size_t dt_kv_evicted(const dt_kv *kv) {
+    return kv->n_evicted;
+}
+
 void *dt_kv_k(const dt_kv *kv, int page, int layer, int head) {
     assert(page >= 0 && page < kv->n_pages);
     size_t of_group = (size_t)(page / DT_KV_GROUP) * (size_t)kv->n_kv + (size_t)head;

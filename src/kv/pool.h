@@ -31,6 +31,7 @@ struct dt_kv {
     int *free_pages; /* stack */
     int n_free;
     int n_tree_only; /* pages that only the tree holds */
+    size_t n_evicted;
 
     dt_kv_node *nodes; /* [n_pages]: a node holds a page of its own, so there are never more */
     int free_node;

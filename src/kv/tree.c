@@ -139,6 +139,7 @@ void dt_kv_tree_evict(dt_kv *kv) {
             i = kv->nodes[i].newer;
         }
         remove_leaf(kv, i >= 0 ? i : kv->oldest);
+        kv->n_evicted++;
     }
 }
 

@@ -430,10 +430,92 @@ static void test_a_caller_leaves_and_the_others_do_not_notice(void **state) {
         duet_engine_get_stats(e, &after);
         assert_int_equal(after.output_tokens - before.output_tokens, sampled);
         assert_int_equal(after.kv_pages_free, after.kv_pages);
+        assert_int_equal(after.running + after.waiting, 0);
         free_mixed(got);
     }
     assert_true(left > 0);
     free_mixed(want);
+    duet_engine_destroy(e);
+}
+
+/* ---- statistics ---- */
+
+typedef struct watcher {
+    duet_engine *e;
+    size_t running, waiting, used; /* the most there were */
+} watcher;
+
+static int watch(void *user, int sample, int32_t id, float logprob) {
+    watcher *w = user;
+    duet_engine_stats s;
+    (void)sample;
+    (void)id;
+    (void)logprob;
+    duet_engine_get_stats(w->e, &s);
+    w->running = s.running > w->running ? s.running : w->running;
+    w->waiting = s.waiting > w->waiting ? s.waiting : w->waiting;
+    w->used = s.kv_pages - s.kv_pages_free > w->used ? s.kv_pages - s.kv_pages_free : w->used;
+    return 0;
+}
+
+/* More prompts than the pool can remember: it stays as large as it is, what is used again stays, what is old leaves first. */
+static void test_the_cache_is_bounded_and_counted(void **state) {
+    enum { PAGES = 45, ROUNDS = 30, LONG = 80 };
+    duet_engine *e = tiny_engine(*state, (duet_engine_options){.n_threads = 1, .max_seqs = 2, .kv_bytes = (size_t)PAGES * 8192});
+    duet_engine_stats s;
+    duet_engine_get_stats(e, &s);
+    assert_int_equal(s.kv_pages, PAGES);
+    assert_int_equal(s.kv_page_bytes, 8192);
+    size_t evicted = 0, hits = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        int32_t prompt[2][LONG];
+        duet_generation g[2] = {{0}, {0}};
+        duet_gen_request r[2];
+        for (int i = 0; i < 2; i++) { /* the same one each time, and one that is new */
+            for (int j = 0; j < LONG; j++) {
+                prompt[i][j] = i == 0 ? j % 80 : (round * 7 + 5 + j * (1 + round % 5)) % 89;
+            }
+            r[i] = basic(&g[i]);
+            r[i].prompt = prompt[i];
+            r[i].n_prompt = LONG;
+            r[i].max_tokens = 4;
+        }
+        generate(e, r, 2);
+        assert_int_equal(r[0].usage.cached_tokens, round ? LONG - 16 : 0);
+        assert_int_equal(r[1].usage.cached_tokens, 0);
+        duet_engine_get_stats(e, &s);
+        assert_true(s.kv_pages_evicted >= evicted);
+        assert_int_equal(s.kv_pages, PAGES);
+        assert_int_equal(s.kv_pages_free, PAGES);
+        assert_true(s.kv_pages_cached <= PAGES && s.kv_pages_cached >= LONG / 16);
+        assert_int_equal(s.hits, hits + (round > 0));
+        assert_int_equal(s.running + s.waiting, 0);
+        evicted = s.kv_pages_evicted;
+        hits = s.hits;
+        duet_generation_clear(&g[0]);
+        duet_generation_clear(&g[1]);
+    }
+    assert_true(evicted >= (size_t)(ROUNDS * 4 - PAGES));
+    assert_int_equal(s.requests, 2 * ROUNDS);
+    assert_int_equal(s.prompt_tokens, 2 * ROUNDS * LONG);
+    assert_int_equal(s.cached_tokens, (ROUNDS - 1) * (LONG - 16));
+    assert_int_equal(s.output_tokens, 2 * ROUNDS * 4);
+
+    watcher w = {.e = e};
+    mixed *x = make_mixed();
+    for (int i = 0; i < MIXED; i++) {
+        if (!x->r[i].allow) {
+            x->r[i].on_token = watch;
+            x->r[i].user = &w;
+        }
+    }
+    generate(e, x->r, MIXED);
+    free_mixed(x);
+    assert_int_equal(w.running, 2);
+    assert_true(w.waiting >= MIXED - 4 && w.waiting <= MIXED);
+    assert_true(w.used > 2 && w.used <= PAGES);
+    duet_engine_get_stats(e, &s);
+    assert_int_equal(s.running + s.waiting + s.cancelled, 0);
     duet_engine_destroy(e);
 }
 
@@ -457,6 +539,7 @@ int main(void) {
         cmocka_unit_test(test_the_same_alone_and_together),
         cmocka_unit_test(test_one_request_ends_and_the_others_go_on),
         cmocka_unit_test(test_a_caller_leaves_and_the_others_do_not_notice),
+        cmocka_unit_test(test_the_cache_is_bounded_and_counted),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

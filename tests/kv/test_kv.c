@@ -249,12 +249,17 @@ static void test_least_recently_used_leaves_first(void **state) {
         dt_kv_drop(kv, &s);
     }
     dt_kv_seq use = {0}, more = {0};
+    assert_int_equal(dt_kv_cached_pages(kv), 6);
+    assert_int_equal(dt_kv_evicted(kv), 0);
     assert_int_equal(dt_kv_match(kv, 1, ids[0], 32, 32, &use, NULL), DUET_OK);
+    assert_int_equal(dt_kv_cached_pages(kv), 4);
     dt_kv_drop(kv, &use);
     fill(kv, &more, 17); /* two pages: both of prefix 1 must go, its last page first */
     assert_int_equal(dt_kv_peek(kv, 1, ids[0], 32), 32);
     assert_int_equal(dt_kv_peek(kv, 1, ids[1], 32), 0);
     assert_int_equal(dt_kv_peek(kv, 1, ids[2], 32), 32);
+    assert_int_equal(dt_kv_evicted(kv), 2);
+    assert_int_equal(dt_kv_cached_pages(kv), 4);
     fill(kv, &more, 16);
     assert_int_equal(dt_kv_peek(kv, 1, ids[2], 32), 16); /* a leaf left, its parent stayed */
     fill(kv, &more, 48);
