@@ -50,7 +50,7 @@ duet_status dt_remote_address_parse(const char *text, dt_remote_address *out, du
     query = part_of(u, CURLUPART_QUERY);
     if (!host || !*host || user || query) {
         st = dt_fail(err, DUET_E_USAGE, "%s: an address looks like https://host/v1#model%s",
-                     user ? "the address" : text, user ? ", without a user; a key is named by --key-env"
+                     user || query ? "the address" : text, user ? ", without a user; a key is named by --key-env"
                      : query ? ", without a query"
                              : "");
         goto done;

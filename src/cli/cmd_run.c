@@ -124,7 +124,11 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
         r[k] = request(j, json_string_value(q), json_string_length(q));
         at[k++] = i;
     }
-    bool together = k && !duet_pair_answer(j->pair, r, k, cli_cancel(), err);
+    st = k ? duet_pair_answer(j->pair, r, k, cli_cancel(), err) : DUET_OK;
+    if (st == DUET_E_BACKEND) /* the server is lost: whatever was asked of it was paid for, and is not asked again */
+        goto done;
+    const bool together = !st;
+    st = DUET_OK;
     for (size_t i = 0; i < k; i++) {
         duet_err why = {{0}};
         if (!together) {
