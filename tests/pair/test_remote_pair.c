@@ -207,6 +207,7 @@ static void test_a_remote_m(void **state) {
     assert_int_equal(json_integer_value(json_object_get(s.small, "max_tokens")), 50);
     assert_true(json_number_value(json_object_get(s.small, "temperature")) == 0);
     assert_true(json_is_integer(json_object_get(s.small, "seed")));
+    const json_int_t seed = json_integer_value(json_object_get(s.small, "seed"));
     assert_int_equal(r.ledger.m.prompt_tokens, 30);
     assert_int_equal(r.ledger.m.output_tokens, 7);
     assert_false(r.ledger.m.estimated);
@@ -220,12 +221,15 @@ static void test_a_remote_m(void **state) {
     assert_int_equal(duet_pair_answer(p, &again, 1, NULL, NULL), DUET_OK);
     assert_string_equal(content(s.small), "question\n\nA high-level strategy:\nadd seven\n\nWrite the solution.");
     assert_string_equal(s.prompt, ""); /* M was not asked */
+    assert_int_equal(json_integer_value(json_object_get(s.small, "seed")), seed); /* the same question */
     duet_pair_request_clear(&again);
     duet_pair_request_clear(&r);
 
     r = ask(DUET_MODE_m); /* the baseline is the bare question */
+    r.key = 6;
     assert_int_equal(duet_pair_answer(p, &r, 1, NULL, NULL), DUET_OK);
     assert_string_equal(content(s.small), "question");
+    assert_int_not_equal(json_integer_value(json_object_get(s.small, "seed")), seed); /* another question, or repeat */
     assert_string_equal(r.signal_text, "");
     duet_pair_request_clear(&r);
     r = ask(DUET_MODE_DUET); /* no budget: nothing is asked */
