@@ -126,7 +126,8 @@ bool dt_remote_is_address(const char *path);
 /* A handle for base + path with what all requests share; NULL = no memory. */
 CURL *dt_remote_handle(const dt_remote *r, const char *path);
 struct curl_slist *dt_remote_headers(const dt_remote *r, bool post, bool *failed);
-/* Asks /models: finds out the model's name where none was given, and what the server is. */
+/* Asks /models: finds out the model's name where none was given, and what the server is. Forgets the family of exact
+ * prompts where the server has no /completions. */
 duet_status dt_remote_look(dt_remote *r, duet_err *err);
 /* The request's JSON; owned by the caller. */
 duet_status dt_remote_body(const dt_remote *r, const duet_ask *ask, char **out, duet_err *err);

@@ -13,12 +13,13 @@ static size_t on_bytes(char *bytes, size_t size, size_t n, void *user) {
     return dt_buf_add(b, bytes, n * size) ? n * size : 0;
 }
 
-/* GET base/models. *status 0: no answer. to: where a redirect leads. */
-static CURLcode get_models(const dt_remote *r, dt_buf *page, long *status, char detail[CURL_ERROR_SIZE], char to[256]) {
-    char *where = NULL;
+/* Asks base + path, with a body where there is one. *status 0: no answer. to: where a redirect leads. */
+static CURLcode look_at(const dt_remote *r, const char *path, const char *body, dt_buf *page, long *status,
+                        char detail[CURL_ERROR_SIZE], char to[256]) {
     bool failed = false;
-    struct curl_slist *headers = dt_remote_headers(r, false, &failed);
-    CURL *easy = failed ? NULL : dt_remote_handle(r, "/models");
+    char *where = NULL;
+    struct curl_slist *headers = dt_remote_headers(r, body != NULL, &failed);
+    CURL *easy = failed ? NULL : dt_remote_handle(r, path);
     CURLcode code = CURLE_OUT_OF_MEMORY;
     if (easy) {
         curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
@@ -26,6 +27,8 @@ static CURLcode get_models(const dt_remote *r, dt_buf *page, long *status, char 
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, page);
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)((r->connect_s > 0 ? r->connect_s : 10) * 1000) + 20000);
+        if (body)
+            curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
         code = curl_easy_perform(easy);
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, status);
         curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &where);
@@ -109,12 +112,28 @@ static duet_status choose(dt_remote *r, const json_t *list, duet_err *err) {
     return DUET_OK;
 }
 
+/* Exact prompts where the server takes them: a request without anything in it is refused there, and costs nothing. A server that
+ * has no such path is asked by messages. */
+static void look_for_completions(dt_remote *r) {
+    char detail[CURL_ERROR_SIZE] = "", to[256] = "";
+    dt_buf page = {.max = MAX_LIST};
+    long status = 0;
+    look_at(r, "/completions", "{}", &page, &status, detail, to);
+    if (status == 404 || status == 405 || status == 501) {
+        r->family = NULL;
+        r->base.reads_thoughts = false;
+        free(r->base.chat_template);
+        r->base.chat_template = NULL;
+    }
+    dt_buf_clear(&page);
+}
+
 duet_status dt_remote_look(dt_remote *r, duet_err *err) {
     char detail[CURL_ERROR_SIZE] = "", to[256] = "";
     dt_buf page = {.max = MAX_LIST};
     long status = 0;
     duet_status st = DUET_OK;
-    const CURLcode code = get_models(r, &page, &status, detail, to);
+    const CURLcode code = look_at(r, "/models", NULL, &page, &status, detail, to);
     json_t *j = status == 200 && page.data ? json_loadb(page.data, page.len, JSON_REJECT_DUPLICATES, NULL) : NULL;
     if (status == 401 || status == 403 || (status >= 300 && status < 400)) {
         st = dt_remote_refused(r, status, page.data, page.len, to, 1, err);
@@ -125,5 +144,7 @@ duet_status dt_remote_look(dt_remote *r, duet_err *err) {
     }
     json_decref(j);
     dt_buf_clear(&page);
+    if (!st && r->family)
+        look_for_completions(r);
     return st;
 }

@@ -631,6 +631,10 @@ static void test_many_threads_ask_one_backend(void **state) {
 /* ---- what is sent ---- */
 
 static void keep_request(void *user, fake_conn *c, const fake_request *r) {
+    if (json_object_size(r->body) == 0) { /* the look whether the path is there */
+        fake_answer(c, 400, "application/json", NULL, "{}");
+        return;
+    }
     json_t **to = user;
     json_decref(to[0]);
     to[0] = r->body ? json_deep_copy(r->body) : NULL;
@@ -702,7 +706,32 @@ static void test_what_is_sent(void **state) {
     a.turns = forged;
     assert_int_equal(ask(&s, &a), DUET_E_UNSUPPORTED);
     assert_non_null(strstr(s.err.text, "the question spells <|im_end|>"));
-    assert_int_equal(fake_requests(s.server), 0);
+    assert_int_equal(fake_requests(s.server), 1);
+    end(&s);
+    json_decref(seen[0]);
+    json_decref(seen[1]);
+}
+
+static void only_chat(void *user, fake_conn *c, const fake_request *r) {
+    if (!strstr(r->path, "/chat/"))
+        fake_answer(c, 404, "text/plain", NULL, "not here");
+    else
+        keep_request(user, c, r);
+}
+
+static void test_a_server_without_completions_is_asked_by_messages(void **state) {
+    (void)state;
+    json_t *seen[2] = {NULL, NULL};
+    scene s;
+    begin_as(&s, only_chat, seen, ONE_MODEL, "", &(duet_backend_options){.chat_template = "qwen3"});
+    assert_null(duet_backend_template(s.b));
+    assert_false(s.b->reads_thoughts);
+    duet_ask a = plain();
+    if (ask(&s, &a))
+        fail_msg("%s", s.err.text);
+    assert_string_equal(a.answer, "a b");
+    assert_non_null(json_object_get(seen[0], "messages"));
+    duet_ask_clear(&a);
     end(&s);
     json_decref(seen[0]);
     json_decref(seen[1]);
@@ -759,6 +788,7 @@ int main(void) {
         cmocka_unit_test(test_many_at_once_on_few_connections),
         cmocka_unit_test(test_many_threads_ask_one_backend),
         cmocka_unit_test(test_what_is_sent),
+        cmocka_unit_test(test_a_server_without_completions_is_asked_by_messages),
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_the_other_way_to_ask_is_refused),
     };
