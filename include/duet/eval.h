@@ -100,7 +100,8 @@ duet_status duet_eval_plot(const duet_eval_row *rows, size_t n, const char *titl
  *                its owner wants it published nowhere), truth, style, signal, answer, extraction and verdict (strict and
  *                lenient each), score (of the grader), handoff, truncated, tokens of both models
  * results.json   what its maker puts at its head, and per row avg@k, pass@k, maj@k, strict and lenient accuracy, rates, tokens,
- *                saved share, each with a 95 % interval over questions; paired differences between modes
+ *                saved share, each with a 95 % interval over questions; paired differences between modes; problems: empty
+ *                answers, comparisons that were undecided and why, answers over 100,000 bytes, bytes that were no UTF-8
  *
  * Strict: the answer in the form that was asked for (style boxed or answer_letter), compared with duet_verify(). Lenient: the
  * same, looked for anywhere. Style plain (no form was asked for): strict is the grader `plain`, lenient `exact`. */

@@ -4,6 +4,7 @@
 #include "eval/curve.h"
 #include "eval/internal.h"
 #include "eval/measure.h"
+#include "eval/problems.h"
 #include "eval/samples.h"
 #include "format/jsonl.h"
 
@@ -250,13 +251,15 @@ static duet_status add_results(const dt_eval_store *s, json_t *root, duet_err *e
 
 duet_status duet_eval_results(const char *dir, const char *head_json, duet_err *err) {
     dt_eval_store s = {0};
-    json_t *root = NULL;
+    json_t *root = NULL, *problems = NULL;
     char *path = dt_path_join(dir, "results.json"), *text = NULL;
     duet_status st = dt_eval_store_read(dir, &s, err);
     if (!st && !path) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
     if (!st) st = head_json ? dt_json_parse("head of the results", head_json, strlen(head_json), &root, err) : dt_json_read(path, (size_t)1 << 30, &root, err);
     if (!st && !json_is_object(root)) st = dt_fail(err, DUET_E_FORMAT, "%s: not a JSON object", path);
     if (!st) st = add_results(&s, root, err);
+    if (!st) st = dt_problems_json(dir, &problems, err);
+    if (!st) json_object_set_new(root, "problems", problems);
     if (!st && !(text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12)))) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", path);
     if (!st) st = dt_file_write_atomic(path, text, strlen(text), err);
     if (!st) st = duet_eval_html(dir, err);

@@ -12,16 +12,8 @@
 
 /* ---- one line ---- */
 
-/* Text as JSON; what is not UTF-8 (an answer cut within a character) keeps its ASCII. */
 static json_t *text_json(const char *s, size_t n) {
-    json_t *j = json_stringn(s ? s : "", s ? n : 0);
-    if (j || !s) return j;
-    char *copy = malloc(n + 1);
-    for (size_t i = 0; copy && i < n; i++)
-        copy[i] = (unsigned char)s[i] < 0x80 ? s[i] : '?';
-    j = copy ? json_stringn(copy, n) : NULL;
-    free(copy);
-    return j;
+    return dt_json_text(s ? s : "", s ? n : 0);
 }
 
 static const char *style_of(const char *instruction) {

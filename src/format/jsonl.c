@@ -37,6 +37,38 @@ duet_status dt_json_read(const char *path, size_t max_bytes, json_t **out, duet_
     return st;
 }
 
+/* Bytes of the character at s (1 to 4), or 0: no valid UTF-8 begins there. */
+static size_t character(const unsigned char *s, size_t n) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = *s < 0x80 ? 1 : *s >= 0xc2 && *s < 0xe0 ? 2 : *s >= 0xe0 && *s < 0xf0 ? 3 : *s >= 0xf0 && *s < 0xf5 ? 4 : 0;
+    if (!len || len > n) return 0;
+    uint32_t c = len == 1 ? *s : *s & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : len;
+}
+
+json_t *dt_json_text(const char *s, size_t n) {
+    json_t *j = json_stringn(s, n);
+    dt_buf b = {0};
+    if (j)
+        return j;
+    dt_buf_adds(&b, "");
+    for (size_t i = 0; i < n && !b.failed;) {
+        size_t len = character((const unsigned char *)s + i, n - i);
+        if (len)
+            dt_buf_add(&b, s + i, len);
+        else
+            dt_buf_adds(&b, "\xef\xbf\xbd");
+        i += len ? len : 1;
+    }
+    j = b.failed ? NULL : json_stringn(b.data, b.len);
+    dt_buf_clear(&b);
+    return j;
+}
+
 char *dt_json_line(const json_t *obj) {
     return json_dumps(obj, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
 }

@@ -21,6 +21,8 @@ size_t dt_jsonl_line(const dt_jsonl *r); /* number of the line last returned, fr
 /* Parses one JSON text (an object or array) with position in the message. NUL in strings allowed. */
 duet_status dt_json_parse(const char *name, const char *text, size_t n, json_t **out, duet_err *err);
 duet_status dt_json_read(const char *path, size_t max_bytes, json_t **out, duet_err *err);
+/* n bytes as a JSON string; each byte that is no part of valid UTF-8 becomes U+FFFD. NULL = no memory. */
+json_t *dt_json_text(const char *s, size_t n);
 /* Compact, sorted nowhere (insertion order), doubles with 17 digits; owned by the caller (free). */
 char *dt_json_line(const json_t *obj);
 
