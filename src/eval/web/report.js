@@ -240,7 +240,7 @@
     for (let i = 0; i < total; i++) if (S.row[i] === of) (S.flags[i] & SCORE ? right : wrong).push(S.M[i]);
     let top = 1;
     for (const v of [right, wrong]) for (const x of v) if (x > top) top = x;
-    const step = Math.max(1, niceStep(top, Math.max(8, Math.min(32, Math.floor(width / 26))))), n = Math.floor(top / step) + 1;
+    const step = Math.max(1, Math.ceil(niceStep(top, Math.max(8, Math.min(32, Math.floor(width / 26)))))), n = Math.floor(top / step) + 1;
     const fill = (v) => { const b = new Array(n).fill(0); for (const x of v) b[Math.min(n - 1, Math.floor(x / step))]++; return b; };
     return { right, wrong, step, n, up: fill(right), down: fill(wrong) };
   }
