@@ -50,8 +50,13 @@ void *dt_pages_alloc(size_t bytes);
 void dt_pages_free(void *p, size_t bytes); /* NULL is fine */
 /* These bytes of a mapped file are not needed for now: their memory is given back, and read again if touched. */
 void dt_map_drop(const void *data, size_t bytes);
-/* Bytes this process can still have without swapping, SIZE_MAX = unknown. DUET_MEMORY (MiB) says it instead. */
+/* Bytes this process can still have without swapping, less what is promised; SIZE_MAX = unknown. DUET_MEMORY (MiB) says it
+ * instead. */
 size_t dt_memory_free(void);
+/* Memory that is to be had but is taken only as it is touched, such as the keys and values of a context that was asked for: it
+ * counts as not free until it is given back (negative: less is promised). Any thread. */
+void dt_memory_promise(ptrdiff_t bytes);
+size_t dt_memory_promised(void);
 
 /* ---- growing byte buffer (buf.c) ---- */
 

@@ -3,6 +3,7 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -62,7 +63,17 @@ static size_t number_in(const char *path, const char *key) {
     return end == at + strlen(key) || errno ? SIZE_MAX : (size_t)x;
 }
 
-size_t dt_memory_free(void) {
+static atomic_size_t promised;
+
+void dt_memory_promise(ptrdiff_t bytes) {
+    atomic_fetch_add(&promised, (size_t)bytes);
+}
+
+size_t dt_memory_promised(void) {
+    return atomic_load(&promised);
+}
+
+static size_t system_free(void) {
     const char *env = getenv("DUET_MEMORY");
     if (env && *env) {
         char *end = NULL;
@@ -79,4 +90,9 @@ size_t dt_memory_free(void) {
         if (left < free_bytes) free_bytes = left;
     }
     return free_bytes;
+}
+
+size_t dt_memory_free(void) {
+    size_t have = system_free(), kept = dt_memory_promised();
+    return have == SIZE_MAX ? have : have > kept ? have - kept : 0;
 }

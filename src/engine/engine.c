@@ -129,6 +129,10 @@ duet_status duet_engine_create(duet_model *model, const duet_engine_options *opt
     if (st) {
         goto done;
     }
+    if (opt->ctx > 0) {
+        e->promised = (size_t)e->ctx * duet_model_kv_bytes(model, opt->kv_type);
+        dt_memory_promise((ptrdiff_t)e->promised);
+    }
     e->stats.kv_pages = e->stats.kv_pages_free = (size_t)n_pages;
     e->stats.kv_page_bytes = dt_kv_page_bytes(e->kv_type, model->cfg.n_layers, model->cfg.n_kv, model->cfg.d_head);
     if (pthread_create(&e->worker, NULL, dt_engine_worker, e)) {
@@ -157,6 +161,7 @@ void duet_engine_destroy(duet_engine *e) {
     if (e->worker_up) {
         pthread_join(e->worker, NULL);
     }
+    dt_memory_promise(-(ptrdiff_t)e->promised);
     dt_infer_destroy(e->infer);
     dt_kv_destroy(e->kv);
     dt_pool_destroy(e->pool);

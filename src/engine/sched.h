@@ -78,6 +78,7 @@ struct duet_engine {
     dt_infer *infer;
     dt_kv *kv;
     int V, ctx, max_seqs, chunk, max_rows;
+    size_t promised; /* bytes of the context that was asked for: of free memory, until the pages are touched */
     dt_dtype kv_type;
     bool prefix_cache;
 

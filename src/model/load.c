@@ -108,15 +108,17 @@ static duet_status check_memory(const duet_model *m, const duet_model_options *o
     size_t have = dt_memory_free(), w = weight_bytes(m, f32) + PIECE_BYTES, other = weight_bytes(m, false) + PIECE_BYTES;
     size_t each = duet_model_kv_bytes(m, opt->kv_type), longest = (size_t)m->cfg.max_pos;
     size_t kv = (opt->ctx < longest ? opt->ctx : longest) * each;
-    char context[96] = "", advice[128] = "";
+    size_t promised = dt_memory_promised();
+    char context[96] = "", advice[128] = "", others[96] = "";
     if (w <= have && kv <= have - w) return DUET_OK;
     if (kv) snprintf(context, sizeof context, " and %.2f GiB for a context of %zu tokens", gib(kv), kv / each);
     if (f32 && other <= have && kv <= have - other)
         snprintf(advice, sizeof advice, "; with --weights file (%.2f GiB) it would fit", gib(other));
     else if (w < have && (have - w) / each >= 256)
         snprintf(advice, sizeof advice, "; with -c %zu it would fit", (have - w) / each / 256 * 256);
-    return dt_fail(err, DUET_E_NOMEM, "%s: needs %.2f GiB for weights%s, %.2f GiB of memory are free%s", m->files->path, gib(w), context,
-                   gib(have), advice);
+    if (promised) snprintf(others, sizeof others, " beside %.2f GiB for the contexts of models that are open", gib(promised));
+    return dt_fail(err, DUET_E_NOMEM, "%s: needs %.2f GiB for weights%s, %.2f GiB of memory are free%s%s", m->files->path, gib(w), context,
+                   gib(have), others, advice);
 }
 
 /* ---- reading ---- */

@@ -169,12 +169,27 @@ static int teardown(void **state) {
     return 0;
 }
 
+/* Pages are taken as tokens come, so a context that was asked for is kept from other models until then. */
+static void test_asked_context_is_promised(void **state) {
+    (void)state;
+    duet_model *m = wide_model();
+    duet_engine *e = NULL;
+    duet_err err = {{0}};
+    const size_t before = dt_memory_promised();
+    assert_int_equal(duet_engine_create(m, &(duet_engine_options){.n_threads = 1, .ctx = 1024, .kv_type = DUET_KV_F16}, &e, &err), DUET_OK);
+    assert_int_equal(dt_memory_promised() - before, 1024 * duet_model_kv_bytes(m, DUET_KV_F16));
+    duet_engine_destroy(e);
+    assert_int_equal(dt_memory_promised(), before);
+    duet_model_close(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits_do_not_depend_on_load),
         cmocka_unit_test(test_types_are_close_to_f32),
         cmocka_unit_test(test_default_of_floats_is_f32),
         cmocka_unit_test(test_width_that_does_not_fit),
+        cmocka_unit_test(test_asked_context_is_promised),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -362,6 +362,17 @@ static void too_little_memory_is_said(void **state) {
         if (cases[i].want && !strstr(err.text, cases[i].want)) fail_msg("case %zu: %s", i, err.text);
         duet_model_close(n);
     }
+    /* What the context of an engine may take is not free for the next model. */
+    const duet_model_options opt = {.weights = DUET_WEIGHTS_FILE, .ctx = 200};
+    duet_err err = {{0}};
+    duet_model *n = NULL;
+    setenv("DUET_MEMORY", "11", 1);
+    dt_memory_promise(3 << 20);
+    assert_int_equal(duet_model_open(path, &opt, &n, &err), DUET_E_NOMEM);
+    assert_non_null(strstr(err.text, "GiB for the contexts of models that are open"));
+    dt_memory_promise(-(3 << 20));
+    assert_int_equal(duet_model_open(path, &opt, &n, &err), DUET_OK);
+    duet_model_close(n);
     unsetenv("DUET_MEMORY");
     duet_model_close(m);
 }
