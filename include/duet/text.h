@@ -100,6 +100,8 @@ typedef struct duet_message {
 const char *duet_template_name(const duet_tokenizer *t, duet_err *err);
 /* The known families by number, with what they are for; NULL behind the last. */
 const char *duet_template_known(size_t i, const char **title);
+/* Whether a family has this name. DUET_E_USAGE: none has, err says which there are. */
+duet_status duet_template_check(const char *name, duet_err *err);
 /* Renders {"messages":[{"role","content",...},...],"tools"?,"add_generation_prompt"?,"enable_thinking"?,"date_string"?}
  * (JSON, n bytes; other keys are not looked at) by the family `name`, or NULL = the tokenizer's own. t may be NULL where
  * a name is given. Errors: DUET_E_FORMAT (not JSON, a key of the wrong kind, or the template refuses the conversation),

@@ -383,8 +383,6 @@ duet_backend_options cli_backend_options(const cli_args *a, char side);
 duet_status cli_backend_open(const cli_args *a, const char *path, char side, duet_backend **out, duet_err *err);
 /* How a remote M or m is asked (remote.c). DUET_E_USAGE: the variable of a key is not there. */
 duet_status cli_remote_options(const cli_args *a, char side, duet_remote_options *out, duet_err *err);
-/* Is there a family of this name? The sentence in err lists them. */
-bool cli_template_known(const char *name, duet_err *err);
 duet_kv_type cli_kv_type(const cli_args *a);
 /* The model's own advice, then --temp and its kin, then the stage's. stage may be NULL. */
 duet_sampling cli_sampling_for(const cli_args *a, const duet_backend *b, const cli_sampling *stage);

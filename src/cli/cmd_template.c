@@ -51,7 +51,7 @@ static int run(const cli_command *self, cli_args *a) {
     int code = EXIT_DONE;
     if (!a->chat_template && !duet_template_name(j.tok, &err))
         code = cli_fail(EXIT_INPUT, "%s: %s", a->m, err.text);
-    else if (a->chat_template && !cli_template_known(a->chat_template, &err))
+    else if (a->chat_template && duet_template_check(a->chat_template, &err))
         code = cli_fail(EXIT_USAGE, "%s", err.text);
     else
         code = cli_each_line_alone(64, answer, &j);

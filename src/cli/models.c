@@ -57,21 +57,6 @@ duet_status cli_backend_open(const cli_args *a, const char *path, char side, due
     return st;
 }
 
-bool cli_template_known(const char *name, duet_err *err) {
-    dt_buf b = {0};
-    const char *known = NULL;
-    for (size_t i = 0; (known = duet_template_known(i, NULL)); i++) {
-        if (!strcmp(known, name)) {
-            dt_buf_clear(&b);
-            return true;
-        }
-        dt_buf_addf(&b, "%s%s", i ? ", " : "", known);
-    }
-    dt_fail(err, DUET_E_USAGE, "no chat template is called %s; known: %s", name, b.data ? b.data : "");
-    dt_buf_clear(&b);
-    return false;
-}
-
 static void overlay(const cli_args *a, const cli_sampling *o, duet_sampling *s) {
     if (cli_given(a, &o->temp))
         s->temperature = o->temp;

@@ -315,6 +315,11 @@ const char *duet_template_known(size_t i, const char **title) {
     return f ? f->name : NULL;
 }
 
+duet_status duet_template_check(const char *name, duet_err *err) {
+    const dt_family *f = NULL;
+    return family_named(NULL, name, &f, err);
+}
+
 static duet_status render(const duet_tokenizer *t, const char *name, const char *json, size_t n, dt_page *page,
                           duet_err *err) {
     const dt_family *f = NULL;
