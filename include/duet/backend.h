@@ -21,7 +21,7 @@ typedef struct duet_remote_options {
     double idle_s;      /* ... between two bytes; 0 = 120 */
     double total_s;     /* ... for a whole answer, tries and waits included; 0 = 3600 */
     int tries;          /* of a request whose answer has not begun; 0 = 5 */
-    int parallel;       /* requests of one call under way at a time; 0 = 16 */
+    int parallel;       /* requests under way at a time, of all calls together; 0 = 16 */
 } duet_remote_options;
 
 typedef struct duet_backend_options {
@@ -95,7 +95,7 @@ typedef struct duet_ask {
 } duet_ask;
 void duet_ask_clear(duet_ask *a); /* outputs only */
 
-/* Asks all, a bounded number at a time, and returns when all are done; outputs hold what there was in any case. *cancel as above.
+/* Asks all, remote.parallel at a time, and returns when all are done; outputs hold what there was in any case. *cancel as above.
  * A request that failed before its answer began (connection, 408, 429, 5xx) is tried again after a while, as the server asks.
  * Threads: any. Errors: DUET_E_BACKEND (no server, key, model; broke off; out of time), DUET_E_RANGE (too long for the model),
  * DUET_E_UNSUPPORTED (the server refuses the request, or a local model), DUET_E_FORMAT (garbage came), DUET_E_CANCELLED. */

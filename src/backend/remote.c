@@ -94,6 +94,25 @@ static void give_back(dt_remote *r, CURLM *m) {
         curl_multi_cleanup(m);
 }
 
+/* The counts of a backend that is shared: its settings never change. */
+static dt_remote *shared(const dt_remote *r) {
+    return (dt_remote *)(uintptr_t)r;
+}
+
+bool dt_remote_enter(const dt_remote *r) {
+    pthread_mutex_lock(&shared(r)->lock);
+    const bool free_place = r->running < r->parallel;
+    shared(r)->running += free_place;
+    pthread_mutex_unlock(&shared(r)->lock);
+    return free_place;
+}
+
+void dt_remote_leave(const dt_remote *r) {
+    pthread_mutex_lock(&shared(r)->lock);
+    shared(r)->running--;
+    pthread_mutex_unlock(&shared(r)->lock);
+}
+
 static duet_status remote_ask(duet_backend *b, duet_ask *asks, size_t n, const volatile int *cancel, duet_err *err) {
     dt_remote *r = (dt_remote *)b;
     dt_exchange *x = dt_calloc(n ? n : 1, sizeof *x);

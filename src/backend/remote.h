@@ -116,7 +116,8 @@ typedef struct dt_remote {
     double connect_s, first_s, idle_s, total_s;
     double step_s; /* before the second try; doubles with each */
     int tries, parallel;
-    pthread_mutex_t lock; /* of idle */
+    pthread_mutex_t lock; /* of what follows */
+    int running;          /* requests under way, of all calls */
     CURLM *idle[DT_REMOTE_IDLE]; /* with their open connections; a call takes one and gives it back */
     size_t n_idle;
 } dt_remote;
@@ -153,7 +154,8 @@ typedef struct dt_exchange {
     dt_think think;
     dt_buf page; /* of an answer that is no stream */
     int tries;
-    double began, sent, first, heard, ended, next; /* seconds of dt_now; 0 = not yet. ended: its last event came */
+    double asked, began, sent, first, heard, ended, next; /* seconds of dt_now; 0 = not yet. began: its first try; ended: its
+                                                             last event came */
     double waited; /* before the try that worked */
     bool streams, cut, over, done;
     size_t n_parts, n_bytes; /* pieces of text, and their bytes */
@@ -164,10 +166,13 @@ typedef struct dt_exchange {
 } dt_exchange;
 
 duet_status dt_exchange_init(dt_exchange *x, const dt_remote *r, duet_ask *ask, duet_err *err);
-duet_status dt_exchange_start(dt_exchange *x, CURLM *m, duet_err *err); /* one try */
+duet_status dt_exchange_start(dt_exchange *x, CURLM *m, duet_err *err); /* one try, in a place that was entered */
+/* One of the places for requests under way, and back; false: none is free. */
+bool dt_remote_enter(const dt_remote *r);
+void dt_remote_leave(const dt_remote *r);
 /* The try ended with `code`: x is done (st says how), or next says when to try again. */
 void dt_exchange_judge(dt_exchange *x, CURLcode code);
-void dt_exchange_stop(dt_exchange *x, CURLM *m); /* lets go of the connection; nothing if it is not running */
+void dt_exchange_stop(dt_exchange *x, CURLM *m); /* lets go of connection and place; nothing if it is not running */
 /* Texts, counts and seconds into the ask. */
 void dt_exchange_report(dt_exchange *x);
 void dt_exchange_clear(dt_exchange *x);

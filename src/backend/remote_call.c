@@ -134,7 +134,7 @@ duet_status dt_exchange_init(dt_exchange *x, const dt_remote *r, duet_ask *ask, 
     dt_think_init(&x->think, opened, MAX_TEXT);
     x->think.on_text = ask->on_text;
     x->think.user = ask->user;
-    x->began = x->next = dt_now();
+    x->asked = x->next = dt_now();
     return dt_remote_body(r, ask, &x->body, err);
 }
 
@@ -142,13 +142,18 @@ duet_status dt_exchange_start(dt_exchange *x, CURLM *m, duet_err *err) {
     bool failed = false;
     x->headers = dt_remote_headers(x->remote, true, &failed);
     x->easy = failed ? NULL : dt_remote_handle(x->remote, x->remote->family ? "/completions" : "/chat/completions");
-    if (!x->easy)
+    if (!x->easy) {
+        curl_slist_free_all(x->headers);
+        x->headers = NULL;
+        dt_remote_leave(x->remote);
         return dt_fail(err, DUET_E_NOMEM, "no memory for a request");
+    }
     x->tries++;
     x->page.len = 0;
     x->detail[0] = 0;
     x->sent = dt_now();
-    x->waited = x->sent - x->began;
+    x->began = x->began > 0 ? x->began : x->sent;
+    x->waited = x->sent - x->asked;
     x->heard = x->first = 0;
     dt_sse_clear(&x->sse);
     curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers);
@@ -164,6 +169,7 @@ duet_status dt_exchange_start(dt_exchange *x, CURLM *m, duet_err *err) {
 void dt_exchange_stop(dt_exchange *x, CURLM *m) {
     if (!x->easy)
         return;
+    dt_remote_leave(x->remote);
     curl_multi_remove_handle(m, x->easy);
     curl_easy_cleanup(x->easy);
     curl_slist_free_all(x->headers);

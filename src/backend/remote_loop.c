@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define TICK_MS 50
+#define RETRY 0.01 /* seconds until a place that was not free is asked for again */
 #define LINGER 0.5 /* seconds that an ended stream may take to give its connection back */
 
 static bool cancelled(const volatile int *cancel) {
@@ -28,9 +29,6 @@ static bool is_late(dt_exchange *x, double now) {
 static double tend(dt_remote *r, CURLM *m, dt_exchange *x, size_t n, duet_err *err, duet_status *st) {
     const double now = dt_now();
     double soon = 1;
-    int running = 0;
-    for (size_t i = 0; i < n; i++)
-        running += x[i].easy != NULL;
     for (size_t i = 0; i < n && !*st; i++) {
         if (x[i].done)
             continue;
@@ -47,9 +45,11 @@ static double tend(dt_remote *r, CURLM *m, dt_exchange *x, size_t n, duet_err *e
                 dt_exchange_judge(&x[i], CURLE_OK);
                 dt_exchange_stop(&x[i], m);
             }
-        } else if (now >= x[i].next && running < r->parallel) {
-            *st = dt_exchange_start(&x[i], m, err);
-            running++;
+        } else if (now >= x[i].next) {
+            if (dt_remote_enter(r))
+                *st = dt_exchange_start(&x[i], m, err);
+            else
+                soon = soon < RETRY ? soon : RETRY;
         } else if (x[i].next - now < soon) {
             soon = x[i].next - now;
         }

@@ -111,6 +111,7 @@ static const cli_opt opts[] = {
     CLI_ROWS_STAGE_SAMPLING,
     CLI_ROWS_PAIR_TEXT,
     CLI_ROWS_TEMPLATES,
+    CLI_ROWS_REMOTE,
     {0, "price-M", CLI_REAL, CLI_AT(price_M), "MONEY", "price of a million output tokens of M", NULL, 0, 1e9, NULL},
     {0, "price-m", CLI_REAL, CLI_AT(price_m), "MONEY", "price of a million output tokens of m", NULL, 0, 1e9, NULL},
     {0, "price-M-in", CLI_REAL, CLI_AT(price_M_in), "MONEY", "price of a million prompt tokens of M", NULL, 0, 1e9, NULL},

@@ -70,9 +70,9 @@ static duet_status print_model(cli_evaluation *e, const char *path, char side, c
     duet_status st = local ? duet_store_hash_file(e->store, path, out->sha256, &out->bytes, err) : DUET_OK;
     if (st)
         return st;
-    json_t *j = json_pack("{s:s,s:s?,s:s,s:s,s:s?,s:i}", local ? "sha256" : "address", local ? out->sha256 : path, "chat_template",
+    json_t *j = json_pack("{s:s,s:s?,s:s,s:s,s:s?,s:i,s:s*}", local ? "sha256" : "address", local ? out->sha256 : path, "chat_template",
                           o.chat_template, "weights", duet_weights_name(o.model.weights), "kv_type", duet_kv_type_name(o.engine.kv_type),
-                          "rope_scaling", o.model.rope_scaling, "ctx", duet_backend_ctx(b));
+                          "rope_scaling", o.model.rope_scaling, "ctx", duet_backend_ctx(b), "fields", local ? NULL : side == 'M' ? e->a->M_fields : e->a->m_fields);
     out->text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(j);
     return out->text ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory for its fingerprint", path);

@@ -148,10 +148,14 @@ const char *duet_store_path(const duet_store *s) {
 /* ---- one sample ---- */
 
 
+static int flags_of(const duet_pair_request *r) {
+    return r->answer_cut | r->signal_cut << 1 | r->ledger.M.estimated << 2 | r->ledger.m.estimated << 3;
+}
+
 /* Of what a row holds, so that a row that changed on the disk is not taken for a sample. */
 static uint64_t checksum(const char key[65], const duet_pair_request *r) {
     const duet_ledger_side *side[] = {&r->ledger.M, &r->ledger.m};
-    uint64_t small[] = {r->signal_status, r->handoff, r->answer_cut, r->signal_cut, 0, 0, 0, 0, 0, 0};
+    uint64_t small[] = {r->signal_status, r->handoff, r->answer_cut, (uint64_t)flags_of(r) >> 1, 0, 0, 0, 0, 0, 0};
     for (size_t i = 0; i < 2; i++) {
         small[4 + 3 * i] = side[i]->prompt_tokens;
         small[5 + 3 * i] = side[i]->cached_tokens;
@@ -226,6 +230,8 @@ static duet_status row_in(duet_store *s, sqlite3_stmt *q, const char key[65], du
     r->answer_cut = cut & 1;
     r->signal_cut = cut & 2;
     r->ledger = (duet_ledger){.M = side_in(q, 7), .m = side_in(q, 12), .total_s = real_in(q, 17), .cost = (double)NAN, .M_alone_tokens = SIZE_MAX, .M_alone_cost = (double)NAN};
+    r->ledger.M.estimated = cut & 4;
+    r->ledger.m.estimated = cut & 8;
     if ((uint64_t)sqlite3_column_int64(q, 18) != checksum(key, r))
         return dt_fail(err, DUET_E_FORMAT, "%s: damaged: sample %.16s is not what was kept; move the file away, and its samples are made anew", s->path, key);
     return DUET_OK;
@@ -256,7 +262,7 @@ static duet_status put(duet_store *s, const char key[65], const duet_pair_reques
     if (!rc) rc = bind_bytes(q, 4, r->answer_ids, r->n_answer_ids * sizeof *r->answer_ids);
     if (!rc) rc = sqlite3_bind_int(q, 5, (int)r->signal_status);
     if (!rc) rc = sqlite3_bind_int(q, 6, (int)r->handoff);
-    if (!rc) rc = sqlite3_bind_int(q, 7, (r->answer_cut ? 1 : 0) | (r->signal_cut ? 2 : 0));
+    if (!rc) rc = sqlite3_bind_int(q, 7, flags_of(r));
     if (!rc) rc = bind_side(q, 8, &r->ledger.M);
     if (!rc) rc = bind_side(q, 13, &r->ledger.m);
     if (!rc) rc = sqlite3_bind_double(q, 18, r->ledger.total_s);

@@ -85,7 +85,7 @@ duet_status dt_handoff(const duet_pair *p, dt_pair_call *c, duet_err *err) {
     if (r->mode == DUET_MODE_M) {
         return DUET_OK;
     }
-    c->m.limit = dt_pair_left(r, r->answer_budget, c->M.gen.n);
+    c->m.limit = dt_pair_left(r, r->answer_budget, c->M.usage.output_tokens);
     c->m.ask = c->m.limit != 0;
     c->m.sampling = r->m;
     c->m.key = dt_hash64(&r->key, sizeof r->key, 1); /* a stream apart from M's */

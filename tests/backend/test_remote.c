@@ -615,7 +615,7 @@ static void test_many_threads_ask_one_backend(void **state) {
     enum { N = 8 };
     pthread_t t[N];
     scene s;
-    begin(&s, after_a_while, NULL);
+    begin_as(&s, after_a_while, NULL, ONE_MODEL, "#m", &(duet_backend_options){.remote = {.parallel = 3}});
     for (int i = 0; i < N; i++)
         pthread_create(&t[i], NULL, ask_ten, &s);
     for (int i = 0; i < N; i++) {
@@ -624,6 +624,7 @@ static void test_many_threads_ask_one_backend(void **state) {
         assert_null(bad);
     }
     assert_int_equal(fake_requests(s.server), 10 * N);
+    assert_in_range(fake_most_at_once(s.server), 2, 3);
     assert_in_range(fake_connections(s.server), 1, 1 + N);
     end(&s);
 }

@@ -64,6 +64,8 @@ static duet_pair_request sample(size_t i) {
                            .answer_cut = i % 2, .signal_cut = i % 3 == 0};
     r.ledger = (duet_ledger){.M = {.prompt_tokens = 10, .output_tokens = i, .cached_tokens = SIZE_MAX, .prefill_s = 0.25, .decode_s = (double)NAN},
                              .m = {.prompt_tokens = 30, .output_tokens = 2, .prefill_s = 1}, .total_s = 1.5};
+    r.ledger.M.estimated = i % 2;
+    r.ledger.m.estimated = i % 5 == 0;
     return r;
 }
 
@@ -78,6 +80,7 @@ static void same_sample(const duet_pair_request *a, const duet_pair_request *b) 
     assert_true(a->answer_cut == b->answer_cut && a->signal_cut == b->signal_cut);
     assert_true(a->ledger.M.output_tokens == b->ledger.M.output_tokens && a->ledger.M.cached_tokens == b->ledger.M.cached_tokens);
     assert_true(a->ledger.m.prompt_tokens == b->ledger.m.prompt_tokens && isnan(a->ledger.M.decode_s) == isnan(b->ledger.M.decode_s));
+    assert_true(a->ledger.M.estimated == b->ledger.M.estimated && a->ledger.m.estimated == b->ledger.m.estimated);
     assert_true(a->ledger.M.prefill_s == b->ledger.M.prefill_s && a->ledger.total_s == b->ledger.total_s);
 }
 

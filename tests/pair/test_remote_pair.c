@@ -285,6 +285,13 @@ static void test_both_remote(void **state) {
     duet_pair_request_clear(&given);
     duet_pair_request_clear(&r);
 
+    r = ask(DUET_MODE_DUET); /* what M spent is taken off the bound of both */
+    r.total_budget = 40;
+    assert_int_equal(duet_pair_answer(p, &r, 1, NULL, NULL), DUET_OK);
+    assert_int_equal(json_integer_value(json_object_get(s.big, "max_tokens")), 40);
+    assert_int_equal(json_integer_value(json_object_get(s.small, "max_tokens")), 40 - (json_int_t)r.ledger.M.output_tokens);
+    duet_pair_request_clear(&r);
+
     r = ask(DUET_MODE_M); /* end to end: thought and answer, and the server's own count */
     heard h = {{{0}}};
     r.on_text = on_text;
