@@ -41,7 +41,8 @@ duet_status duet_matcher_create(duet_grammar *g, duet_matcher **out, duet_err *e
 void duet_matcher_destroy(duet_matcher *m); /* NULL is fine */
 /* The tokens that may follow ids[0, n): bit id % 32 of word id / 32, ids below *n_bits; end[n_end] where the text may end.
  * Borrowed until the next call. An all-zero set: nothing may, e.g. because ids are no beginning of a text. Calls that go on
- * from the last one's ids take up to a few milliseconds for a place that is new, else next to nothing. */
+ * from the last one's ids take up to a few milliseconds for a place that is new, else next to nothing. A place with so many ways on
+ * that more than some 20 ms would be needed lets tokens of one byte come alone. */
 const uint32_t *duet_matcher_allowed(duet_matcher *m, const int32_t *ids, size_t n, const int32_t *end, size_t n_end,
                                      int32_t *n_bits);
 

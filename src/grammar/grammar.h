@@ -88,6 +88,7 @@ int32_t dt_machine_start(dt_machine *m);
 int32_t dt_machine_next(dt_machine *m, int32_t state, uint8_t byte);
 bool dt_machine_ends(const dt_machine *m, int32_t state); /* the text may end here */
 void dt_machine_forget(dt_machine *m);                    /* states given out are void */
+void dt_machine_allow(dt_machine *m, int64_t work);       /* so many steps until what is not known is FULL; INT64_MAX at first */
 int32_t dt_machine_states(const dt_machine *m);
 
 /* ---- vocabulary (trie.c) ---- */

@@ -12,7 +12,7 @@
 #define UNKNOWN (-3)
 #define NO_STACK (-1)
 #define MAX_STACKS 262144
-#define MAX_VISITS 16384 /* places looked at to find one state */
+#define MAX_VISITS 4096 /* places looked at to find one state */
 
 typedef struct way {
     int32_t node; /* a BYTE; or the RETURN, stack empty: the text may end */
@@ -47,6 +47,7 @@ struct dt_machine {
     uint32_t *seen; /* [2 * MAX_VISITS]: which places of a table are taken, by round */
     way *seen_way;
     uint32_t round;
+    int64_t work; /* places that may be looked at before dt_machine_next gives up */
     bool failed;
 };
 
@@ -58,6 +59,7 @@ dt_machine *dt_machine_create(const dt_program *p) {
         return NULL;
     }
     m->p = p;
+    m->work = INT64_MAX;
     m->state_buckets = dt_calloc(N_BUCKETS, sizeof *m->state_buckets);
     m->frame_buckets = dt_calloc(N_BUCKETS, sizeof *m->frame_buckets);
     m->todo = dt_calloc(MAX_VISITS, sizeof *m->todo);
@@ -99,6 +101,10 @@ void dt_machine_destroy(dt_machine *m) {
     free(m->seen);
     free(m->seen_way);
     free(m);
+}
+
+void dt_machine_allow(dt_machine *m, int64_t work) {
+    m->work = work;
 }
 
 int32_t dt_machine_states(const dt_machine *m) {
@@ -273,6 +279,9 @@ int32_t dt_machine_next(dt_machine *m, int32_t from, uint8_t byte) {
     if (known != UNKNOWN) {
         return known;
     }
+    if (m->work <= 0) {
+        return DT_MACHINE_FULL;
+    }
     begin(m);
     for (int32_t i = 0; i < m->states[from]->n; i++) {
         way w = m->ways[m->states[from]->first + i];
@@ -281,6 +290,7 @@ int32_t dt_machine_next(dt_machine *m, int32_t from, uint8_t byte) {
             reach(m, (way){n->a, w.stack});
         }
     }
+    m->work -= m->n_seen + m->states[from]->n;
     int32_t to = find_state(m);
     if (to != DT_MACHINE_FULL) {
         m->states[from]->next[byte] = to;

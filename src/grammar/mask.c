@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MAX_TOKEN 256
+#define MAX_WORK 1000000 /* steps of the machine to find a set, some 20 ms: the engine waits for it */
 
 struct duet_grammar {
     const duet_vocab_trie *v;
@@ -239,9 +240,14 @@ static void set_mask(duet_matcher *m, const int32_t *ids, size_t n) {
         memcpy(m->allowed, g->masks[m->state], words(g) * sizeof *m->allowed);
         return;
     }
-    if (!walk(g, m->state, MAX_TOKEN, m->allowed)) { /* more states than can be held: tokens of one byte lead on as well */
-        forget(g);
-        follow(m, ids, n);
+    dt_machine_allow(g->machine, MAX_WORK);
+    bool whole = walk(g, m->state, MAX_TOKEN, m->allowed);
+    dt_machine_allow(g->machine, INT64_MAX);
+    if (!whole) { /* too much to look at, or to hold: tokens of one byte lead on as well */
+        if (dt_machine_states(g->machine) > DT_GR_MAX_STATES / 2) {
+            forget(g);
+            follow(m, ids, n);
+        }
         memset(m->allowed, 0, words(g) * sizeof *m->allowed);
         if (m->state >= 0) {
             walk(g, m->state, 1, m->allowed);

@@ -8,18 +8,22 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* All bytes are tried at each place, so not for long where there are many ways. */
 static void draw(dt_machine *m, uint64_t seed) {
     dt_rng rng = dt_rng_make(seed, 0);
     char text[512];
     size_t n = 0;
     int32_t s = dt_machine_start(m);
+    dt_machine_allow(m, 1000000);
     while (s >= 0 && n < sizeof text) {
         uint8_t can[256];
         uint32_t n_can = 0;
         for (int b = 0; b < 256; b++) {
             int32_t to = dt_machine_next(m, s, (uint8_t)b);
-            if (to == DT_MACHINE_FULL)
+            if (to == DT_MACHINE_FULL) {
+                dt_machine_allow(m, INT64_MAX);
                 return;
+            }
             if (to >= 0)
                 can[n_can++] = (uint8_t)b;
         }
@@ -39,6 +43,7 @@ static void draw(dt_machine *m, uint64_t seed) {
     }
     if (s == DT_MACHINE_DEAD)
         abort();
+    dt_machine_allow(m, INT64_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
