@@ -99,7 +99,12 @@ bool dt_ans_is_name(const dt_node *n) {
     case N_MUL: {
         if (is_capitals(n)) return true;
         const dt_node *f = n->kid[0], *x = n->kid[n->n - 1];
-        if (n->n == 2 && f->kind == N_OPAQUE && !strcmp(f->s, "figure")) return true;
+        int at = f->kind == N_SYM && f->sn == 1 && *f->s == 'm'; /* m\\angle ABC */
+        const dt_node *figure = n->kid[at];
+        bool angle = figure->kind == N_OPAQUE && !strcmp(figure->s, "figure");
+        for (int i = at + 1; angle && i < n->n; i++)
+            angle = is_capitals(n->kid[i]);
+        if (angle || (n->n == 2 && f->kind == N_OPAQUE && !strcmp(f->s, "figure"))) return true;
         bool applied = x->paren || x->kind == N_TUPLE;
         return n->n == 2 && applied && (f->kind == N_SYM || f->kind == N_OPAQUE || f->kind == N_POW) && dt_ans_is_name(f);
     }
@@ -709,7 +714,8 @@ static const char *number_in_words(const char *x, size_t n) {
     } all[] = {{"zero", "0"},     {"one", "1"},        {"two", "2"},         {"three", "3"},    {"four", "4"},      {"five", "5"},         {"six", "6"},        {"seven", "7"},       {"eight", "8"},
                {"nine", "9"},     {"ten", "10"},       {"eleven", "11"},     {"twelve", "12"},  {"thirteen", "13"}, {"fourteen", "14"},    {"fifteen", "15"},   {"sixteen", "16"},    {"seventeen", "17"},
                {"eighteen", "18"}, {"nineteen", "19"}, {"twenty", "20"},     {"thirty", "30"},  {"forty", "40"},    {"fifty", "50"},       {"sixty", "60"},     {"seventy", "70"},    {"eighty", "80"},
-               {"ninety", "90"},  {"hundred", "100"},  {"onehundred", "100"}, {"half", "0.5"},  {"onehalf", "0.5"}, {"onequarter", "0.25"}, {"onefourth", "0.25"}, {"threequarters", "0.75"}, {"threefourths", "0.75"}};
+               {"ninety", "90"},  {"hundred", "100"},  {"onehundred", "100"}, {"first", "1"}, {"second", "2"}, {"third", "3"}, {"fourth", "4"}, {"fifth", "5"}, {"sixth", "6"}, {"seventh", "7"}, {"eighth", "8"}, {"ninth", "9"}, {"tenth", "10"},
+               {"half", "0.5"},  {"onehalf", "0.5"}, {"onequarter", "0.25"}, {"onefourth", "0.25"}, {"threequarters", "0.75"}, {"threefourths", "0.75"}};
     for (size_t i = 0; i < DT_COUNT(all); i++)
         if (n == strlen(all[i].word) && !memcmp(x, all[i].word, n)) return all[i].value;
     return NULL;
@@ -749,9 +755,14 @@ static dt_node *without_point_name(dt_node *n) {
     return named ? n->kid[1] : n;
 }
 
+/* The segment AB without its bar; n itself if it is none. */
+static dt_node *without_bar(dt_node *n) { return n->kind == N_OPAQUE && n->n == 1 && !strcmp(n->s, "bar") && is_capitals(n->kid[0]) ? n->kid[0] : n; }
+
 static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     char x[256], y[256];
     if (same_word(c, a, b)) return DT_YES;
+    if (is_capitals(b)) a = without_bar(a);
+    if (is_capitals(a)) b = without_bar(b);
     if (b->kind == N_TUPLE) a = without_point_name(a);
     if (a->kind == N_TUPLE) b = without_point_name(b);
     if (has_units(a) || has_units(b)) {

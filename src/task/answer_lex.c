@@ -541,6 +541,29 @@ static bool lex_run(lexer *l, bool in_text, int depth) {
     return true;
 }
 
+/* In align and its kin marks of columns go, and a row that begins with a relation goes on with the row before: one chain. */
+static void join_rows(dt_tokens *t) {
+    static const char *const kinds[] = {"align", "aligned", "alignat", "split", "gather", "gathered", "eqnarray", "multline"};
+    size_t out = 0;
+    int inside = 0, other = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        dt_token k = t->v[i];
+        size_t name = k.kind == T_BEGIN || k.kind == T_ENDENV ? k.n - (k.n && k.s[k.n - 1] == '*') : 0;
+        bool chain = false;
+        for (size_t q = 0; name && q < DT_COUNT(kinds); q++)
+            chain = chain || (strlen(kinds[q]) == name && !memcmp(kinds[q], k.s, name));
+        if (k.kind == T_BEGIN || k.kind == T_ENDENV) *(chain ? &inside : &other) += k.kind == T_BEGIN ? 1 : -1;
+        if (inside > 0 && other <= 0) {
+            size_t next = i + 1;
+            while (next < t->n && t->v[next].kind == T_AMP)
+                next++;
+            if (k.kind == T_AMP || (k.kind == T_ROW && next < t->n && t->v[next].kind == T_REL)) continue;
+        }
+        t->v[out++] = k;
+    }
+    t->n = out;
+}
+
 bool dt_ans_lex(dt_ans *c, const char *s, size_t n, bool plain_commas, dt_tokens *out) {
     memset(out, 0, sizeof *out);
     if (n > DT_ANS_MAX_BYTES) return dt_ans_stop(c, "too long an answer");
@@ -549,6 +572,7 @@ bool dt_ans_lex(dt_ans *c, const char *s, size_t n, bool plain_commas, dt_tokens
     out->v = dt_ans_alloc(c, cap + 1, sizeof *out->v);
     lexer l = {.c = c, .s = text, .n = n, .plain_commas = plain_commas, .out = out};
     if (!out->v || !l.s || !lex_run(&l, false, 0)) return false;
+    join_rows(out);
     while (out->n && (out->v[out->n - 1].kind == T_COMMA || out->v[out->n - 1].kind == T_ROW))
         out->n--;
     out->v[out->n].kind = T_END;

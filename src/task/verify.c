@@ -224,6 +224,18 @@ static bool is_letter(dt_span s) {
     return s.n == 1 && *s.p >= 'A' && *s.p <= 'J';
 }
 
+/* Behind the last "option is" or "choice is"; SIZE_MAX = there is none, or the text has the usual form behind it. */
+static size_t after_option_is(dt_span s) {
+    static const char *const marks[] = {"option is", "choice is"};
+    size_t at = SIZE_MAX;
+    for (size_t i = s.n; i-- > 0 && at == SIZE_MAX;) {
+        if (dt_span_starts_nocase(s, i, "answer")) return SIZE_MAX;
+        for (size_t k = 0; k < DT_COUNT(marks); k++)
+            if (dt_span_starts_nocase(s, i, marks[k])) at = i + strlen(marks[k]);
+    }
+    return at;
+}
+
 /* "B) 12", "(B) 12", "B. 12": an option with what it says. */
 static bool labelled(dt_span s, dt_span *letter) {
     size_t i = s.n && *s.p == '(';
@@ -407,9 +419,10 @@ duet_status duet_verify(const char *gold, size_t n_gold, const char *pred, size_
     bool got_g = find_answer(sg, o, &g), got_p = find_answer(sp, o, &p);
     bool failed = g.joined.failed || p.joined.failed;
     if (got_g && is_letter(g.s) && (!got_p || !is_letter(p.s))) { /* an option: its letter somewhere in the response */
-        dt_span in = p.boxed ? p.s : sp;
+        size_t option = p.boxed ? SIZE_MAX : after_option_is(sp);
+        dt_span in = p.boxed ? p.s : option != SIZE_MAX ? dt_span_from(sp, option) : sp;
         dt_buf b = {0};
-        if (p.boxed) {
+        if (p.boxed || option != SIZE_MAX) {
             dt_buf_adds(&b, "Answer: ");
             dt_buf_add(&b, in.p, in.n);
             in = (dt_span){b.data ? b.data : "", b.len};

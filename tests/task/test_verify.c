@@ -156,8 +156,8 @@ static void verdicts(void **state) {
 }
 
 typedef struct pairs {
-    char *gold[800], *pred[800];
-    bool want[800];
+    char *gold[1000], *pred[1000];
+    bool want[1000];
     size_t n;
 } pairs;
 
