@@ -58,7 +58,7 @@ typedef struct cli_args {
     const char *system, *history;
     bool no_signal;
     /* serve */
-    const char *host, *unix_socket, *api_key_file, *api_key_env, *cors;
+    const char *host, *unix_socket, *api_key_file, *api_key_env, *cors, *log, *trace;
     int port, queue, max_body;
     /* tasks and evaluation */
     cli_list data;

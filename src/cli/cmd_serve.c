@@ -69,6 +69,8 @@ static duet_serve_options options(const cli_args *a, const service *v) {
     o.m = cli_sampling_for(a, v->m, &a->on_m);
     o.fixed_seed = cli_given(a, &a->seed);
     o.max_body = (size_t)a->max_body << 10;
+    o.log = a->log;
+    o.trace = a->trace;
     return o;
 }
 
@@ -106,6 +108,8 @@ static const cli_opt opts[] = {
     {0, "cors", CLI_TEXT, CLI_AT(cors), "ORIGIN", "pages of ORIGIN (https://host, or *) may ask too", NULL, 0, 0, NULL},
     {0, "queue", CLI_INT, CLI_AT(queue), "N", "questions that may wait when --batch-size are being answered; one more gets 429", "512", 0, 1 << 20, NULL},
     {0, "max-body", CLI_INT, CLI_AT(max_body), "KIB", "longest body of a request", "8192", 1, 1 << 20, NULL},
+    {0, "log", CLI_TEXT, CLI_AT(log), "FILE", "append a JSON line for each request, without its content; - = standard error", NULL, 0, 0, NULL},
+    {0, "trace", CLI_TEXT, CLI_AT(trace), "FILE", "append each question with its answer, tokens and seeds, as a JSON line", NULL, 0, 0, NULL},
     CLI_ROWS_BUDGETS,
     CLI_ROWS_SAMPLING,
     CLI_ROWS_STAGE_SAMPLING,

@@ -209,14 +209,6 @@ static bool read_label(dt_ask *a, const char *name, const json_t *v, dt_fault *f
 }
 
 /* Fields that only have the value that changes nothing. */
-static bool read_zero(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
-    double x = 0;
-    (void)a;
-    if (!dt_field_real(v, name, -1e9, 1e9, &x, f))
-        return false;
-    return x == 0 || dt_fault_set(f, 400, name, NULL, "%s: %g is not supported, only 0", name, x);
-}
-
 static bool read_one(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
     double x = 0;
     (void)a;
@@ -295,13 +287,13 @@ static const dt_field fields[] = {
     {"metadata",              read_labels               },
     {"store",                 read_false                },
     {"service_tier",          read_service_tier         },
-    {"frequency_penalty",     read_zero                 },
-    {"presence_penalty",      read_zero                 },
+    {"frequency_penalty",     dt_shape_frequency        },
+    {"presence_penalty",      dt_shape_presence         },
     {"repetition_penalty",    read_one                  },
-    {"logprobs",              read_false                },
-    {"top_logprobs",          read_zero                 },
-    {"logit_bias",            read_empty                },
-    {"stop",                  read_empty                },
+    {"logprobs",              dt_shape_logprobs         },
+    {"top_logprobs",          dt_shape_top_logprobs     },
+    {"logit_bias",            dt_shape_bias             },
+    {"stop",                  dt_shape_stop             },
     {"response_format",       read_response_format      },
     {"modalities",            read_modalities           },
     {"tools",                 read_empty                },
@@ -352,7 +344,7 @@ bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *a, dt_fault *f) {
         return dt_fault_set(f, 400, "messages", NULL, "messages: is missing");
     if (a->include_usage_given && !a->stream)
         return dt_fault_set(f, 400, "stream_options", NULL, "stream_options: only with stream");
-    return dt_model_read(s, a->model, &a->mode, &named, f) && settle_budgets(a, named, f);
+    return dt_model_read(s, a->model, &a->mode, &named, f) && settle_budgets(a, named, f) && dt_shape_settle(s, a, f);
 }
 
 void dt_ask_clear(dt_ask *a) {
@@ -360,6 +352,8 @@ void dt_ask_clear(dt_ask *a) {
         free(a->owned[i]);
     free(a->owned);
     free(a->turns);
+    free(a->stops);
+    free(a->bias);
     json_decref(a->body);
     *a = (dt_ask){0};
 }

@@ -21,6 +21,13 @@ typedef struct dt_ask {
     duet_sampling M, m;
     bool seed_given, stream, include_usage;
     bool hide_reasoning, reasoning_name; /* the signal is left out; is called `reasoning` */
+    const char **stops; /* owned list of borrowed strings */
+    size_t n_stops;
+    duet_logit_bias *bias; /* owned */
+    size_t n_bias;
+    bool logprobs;
+    int top_logprobs;
+    double presence_penalty, frequency_penalty;
     /* while reading: which field said how much M may think */
     const char *budget_by;
     int budget, max_tokens, max_completion_tokens;
@@ -44,6 +51,15 @@ typedef struct dt_field {
     bool (*read)(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
 } dt_field;
 bool dt_fields_read(dt_ask *a, const json_t *object, const char *prefix, const dt_field *fields, size_t n, dt_fault *f);
+
+/* shape.c: readers of the fields, and what they say together once the model is known. */
+bool dt_shape_stop(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_bias(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_logprobs(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_top_logprobs(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_presence(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_frequency(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_settle(const dt_server *s, dt_ask *a, dt_fault *f);
 
 /* messages.c */
 bool dt_ask_messages(dt_ask *a, const json_t *messages, dt_fault *f);

@@ -5,12 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TOKEN 2 /* a "stage" of dt_jobs_say: not text, but a token of the answer */
+
 /* ---- on an answering thread ---- */
 
 static int on_text(void *user, int stage, const char *text, size_t n) {
     const struct dt_voice *v = user;
     dt_jobs_say(&v->chat->job, v->choice, stage, text, n);
     return 0;
+}
+
+static void on_token(void *user, int stage, int32_t id, float logprob, const duet_likely *top, int n_top) {
+    const struct dt_voice *v = user;
+    dt_spoken t = {.id = id, .logprob = logprob, .n_top = n_top};
+    if (stage != 1)
+        return;
+    if (n_top)
+        memcpy(t.top, top, (size_t)n_top * sizeof *top);
+    dt_jobs_say(&v->chat->job, v->choice, TOKEN, (const char *)&t, offsetof(dt_spoken, top) + (size_t)n_top * sizeof *top);
 }
 
 static void work(dt_job *j) {
@@ -23,13 +35,18 @@ static void work(dt_job *j) {
 
 /* ---- on the event thread ---- */
 
+static void add(size_t *to, size_t n) {
+    *to = *to == SIZE_MAX || n == SIZE_MAX ? SIZE_MAX : *to + n; /* SIZE_MAX: not known */
+}
+
 static void add_side(duet_ledger_side *to, const duet_ledger_side *s) {
-    to->prompt_tokens += s->prompt_tokens;
-    to->cached_tokens += s->cached_tokens;
-    to->output_tokens += s->output_tokens;
+    add(&to->prompt_tokens, s->prompt_tokens);
+    add(&to->cached_tokens, s->cached_tokens);
+    add(&to->output_tokens, s->output_tokens);
     to->prefill_s += s->prefill_s;
     to->decode_s += s->decode_s;
     to->cost += s->cost;
+    to->estimated |= s->estimated;
 }
 
 /* One ledger for all answers to the request. What M alone takes is known from its own answers so far, where there are any. */
@@ -59,15 +76,33 @@ static void sum_up(dt_chat *a) {
     }
 }
 
+static void count(dt_chat *a) {
+    const dt_job *j = &a->job;
+    dt_metrics *m = &j->s->metrics;
+    dt_metrics_answer(m, a->ask.mode, &a->ledger, j->stopped ? DT_STOPPED : !j->conn ? DT_LEFT : a->st ? DT_FAILED : DT_ANSWERED);
+    if (a->st)
+        return;
+    for (int i = 0; i < a->ask.n; i++)
+        if (a->ask.mode == DUET_MODE_DUET)
+            m->handoffs[a->reqs[i].handoff]++;
+    if (a->ask.mode == DUET_MODE_DUET)
+        dt_histogram_add(&m->handoff, a->ledger.m.prefill_s / a->ask.n);
+    dt_histogram_add(&m->whole, j->t_done - j->t_queued);
+    if (j->t_first > 0)
+        dt_histogram_add(&m->first, j->t_first - j->t_queued);
+}
+
 static void finish(dt_job *j) {
     dt_chat *a = (dt_chat *)j;
     dt_conn *c = j->conn;
     dt_fault f;
     sum_up(a);
-    if (!c)
-        return;
     if (a->st == DUET_E_CANCELLED && j->stopped)
         a->st = DUET_OK; /* on request: what there is is the answer */
+    count(a);
+    dt_log_trace(a);
+    if (!c)
+        return;
     if (a->st) {
         dt_fault_from(&f, a->st, &a->err);
         if (c->streaming)
@@ -82,7 +117,11 @@ static void finish(dt_job *j) {
 }
 
 static void text(dt_job *j, int choice, int stage, const char *s, size_t n) {
-    dt_sse_text((dt_chat *)j, choice, stage, s, n);
+    j->can_hand_over = j->can_hand_over && stage == 0;
+    if (stage == TOKEN)
+        dt_sse_token((dt_chat *)j, choice, s, n);
+    else
+        dt_sse_text((dt_chat *)j, choice, stage, s, n);
 }
 
 /* A stream says soon that the question is taken, and from time to time that the answer is still coming. */
@@ -102,7 +141,7 @@ static void chat_free(dt_job *j) {
         if (a->reqs)
             duet_pair_request_clear(&a->reqs[i]);
         if (a->choices)
-            dt_buf_clear(&a->choices[i].held);
+            dt_buf_clear(&a->choices[i].held), dt_buf_clear(&a->choices[i].logprobs);
     }
     free(a->reqs);
     free(a->choices);
@@ -112,7 +151,20 @@ static void chat_free(dt_job *j) {
     free(a);
 }
 
-static const dt_job_kind kind = {work, text, tick, finish, chat_free};
+static void chat_log(const dt_job *j, json_t *line) {
+    const dt_chat *a = (const dt_chat *)j;
+    const duet_ledger *l = &a->ledger;
+    json_object_set_new(line, "model", json_string(a->ask.model));
+    json_object_set_new(line, "stream", json_boolean(a->ask.stream));
+    if (!(j->t_done > 0))
+        return; /* its client left before the end: the ledger is not there yet */
+    json_object_set_new(line, "queue_s", json_real(j->t_begun > 0 ? j->t_begun - j->t_queued : j->t_done - j->t_queued));
+    json_object_set_new(line, "M_tokens", json_integer((json_int_t)l->M.output_tokens));
+    json_object_set_new(line, "m_tokens", json_integer((json_int_t)l->m.output_tokens));
+    json_object_set_new(line, "handoff", json_string(duet_handoff_name(a->reqs[0].handoff)));
+}
+
+static const dt_job_kind kind = {.work = work, .text = text, .tick = tick, .finish = finish, .log = chat_log, .free = chat_free};
 
 /* ---- from the request to the job ---- */
 
@@ -148,7 +200,16 @@ static bool prepare(dt_chat *a) {
                                          .m = q->m,
                                          .key = key + (uint64_t)i,
                                          .on_text = q->stream ? on_text : NULL,
-                                         .user = &a->voices[i]};
+                                         .on_token = q->stream && q->logprobs ? on_token : NULL,
+                                         .user = &a->voices[i],
+                                         .hand_over = &a->job.hand_over,
+                                         .logit_bias = q->bias,
+                                         .n_logit_bias = q->n_bias,
+                                         .presence_penalty = q->presence_penalty,
+                                         .frequency_penalty = q->frequency_penalty,
+                                         .top_logprobs = q->top_logprobs,
+                                         .stop = q->stops,
+                                         .n_stop = q->n_stops};
     }
     return true;
 }
@@ -170,6 +231,7 @@ void dt_chat_start(dt_conn *c, json_t *body) {
         a->ask.M.seed = a->ask.m.seed = dt_serve_random(s) >> 1; /* fits the integers of JSON */
     if (ok && !prepare(a))
         ok = dt_fault_set(&f, 500, NULL, NULL, "no memory");
+    a->job.can_hand_over = a->ask.mode == DUET_MODE_DUET;
     if (ok && s->stopping)
         ok = dt_fault_set(&f, 503, NULL, "shutting_down", "the server is stopping");
     if (ok && dt_jobs_submit(&a->job) == DUET_WAIT)

@@ -6,8 +6,18 @@
 
 /* One of the n answers to a request, as far as it was streamed. */
 typedef struct dt_choice {
-    dt_buf held; /* white space at the end of the answer so far: it counts only if text follows */
+    dt_buf held;     /* white space at the end of the answer so far: it counts only if text follows */
+    dt_buf logprobs; /* of tokens whose text was not told yet: JSON, separated by commas */
+    size_t last_at;  /* where the last of them begins */
 } dt_choice;
+
+/* A token of an answer on its way to the event thread, before its `top`. */
+typedef struct dt_spoken {
+    int32_t id;
+    float logprob;
+    int n_top;
+    duet_likely top[DUET_TOP_LOGPROBS_MAX];
+} dt_spoken;
 
 typedef struct dt_chat {
     dt_job job; /* first: a job of this kind is cast back */
@@ -27,6 +37,22 @@ typedef struct dt_chat {
 
 void dt_chat_start(dt_conn *c, json_t *body); /* POST /v1/chat/completions; body: taken */
 
+/* logprobs.c */
+void dt_logprob_add(dt_buf *b, const duet_tokenizer *tok, int32_t id, float logprob, const duet_likely *top, int n_top);
+json_t *dt_logprobs_json(const dt_chat *a, int choice);
+const duet_tokenizer *dt_answer_tokenizer(const dt_chat *a);
+
+void dt_log_trace(const dt_chat *a); /* log.c */
+
+/* answers.c */
+bool dt_answers_route(const char *path);
+void dt_answers_post(dt_conn *c);
+
+/* tokens.c; body: taken */
+void dt_tokens_encode(dt_conn *c, json_t *body);
+void dt_tokens_decode(dt_conn *c, json_t *body);
+void dt_tokens_template(dt_conn *c, json_t *body);
+
 /* reply.c: as JSON */
 json_t *dt_reply_whole(const dt_chat *a); /* NULL = no memory */
 json_t *dt_reply_usage(const dt_chat *a);
@@ -36,6 +62,7 @@ const char *dt_reply_finish(const dt_chat *a, int choice); /* "stop" or "length"
 /* stream.c: as server-sent events */
 void dt_sse_begin(dt_chat *a);
 void dt_sse_text(dt_chat *a, int choice, int stage, const char *text, size_t n);
+void dt_sse_token(dt_chat *a, int choice, const char *record, size_t n); /* a dt_spoken, its top cut at n_top */
 void dt_sse_finish(dt_chat *a);
 void dt_sse_fault(dt_chat *a, const dt_fault *f);
 

@@ -236,6 +236,7 @@ void dt_conn_accept(dt_server *s, evutil_socket_t fd, struct sockaddr *sa) {
         c->next->prev = c;
     s->conns = c;
     s->n_conns++;
+    s->metrics.connections++;
     bufferevent_setcb(c->bev, on_read, on_written, on_event, c);
     bufferevent_set_max_single_read(c->bev, READ_AT_ONCE);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);

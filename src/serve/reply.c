@@ -62,7 +62,7 @@ static json_t *choice(const dt_chat *a, int i) {
     json_t *message = json_pack("{s:s,s:o,s:n}", "role", "assistant", "content", text(r->answer_text, r->n_answer_text), "refusal");
     if (message && !a->ask.hide_reasoning && a->ask.mode != DUET_MODE_m)
         json_object_set_new(message, a->ask.reasoning_name ? "reasoning" : "reasoning_content", text(r->signal_text, r->n_signal_text));
-    return json_pack("{s:i,s:o,s:n,s:s}", "index", i, "message", message, "logprobs", "finish_reason", dt_reply_finish(a, i));
+    return json_pack("{s:i,s:o,s:o,s:s}", "index", i, "message", message, "logprobs", dt_logprobs_json(a, i), "finish_reason", dt_reply_finish(a, i));
 }
 
 json_t *dt_reply_whole(const dt_chat *a) {

@@ -1,5 +1,6 @@
 /* Which request goes where, and who may ask at all. */
 #include "serve/chat.h"
+#include "serve/static.h"
 
 #include "format/jsonl.h"
 
@@ -25,7 +26,12 @@ static const route routes[] = {
     {"GET",  "/health",              true,  get_health, NULL         },
     {"GET",  "/v1/health",           true,  get_health, NULL         },
     {"GET",  "/v1/models",           false, get_models, NULL         },
-    {"POST", "/v1/chat/completions", false, NULL,       dt_chat_start},
+    {"GET",  "/props",               false, dt_props_get,   NULL              },
+    {"GET",  "/metrics",             false, dt_metrics_get, NULL              },
+    {"POST", "/v1/chat/completions", false, NULL,           dt_chat_start     },
+    {"POST", "/tokenize",            false, NULL,           dt_tokens_encode  },
+    {"POST", "/detokenize",          false, NULL,           dt_tokens_decode  },
+    {"POST", "/apply-template",      false, NULL,           dt_tokens_template},
 };
 
 /* ---- who may ask ---- */
@@ -99,6 +105,11 @@ static void fault(dt_conn *c, int status, const char *code, const char *text) {
     dt_conn_fault(c, &f);
 }
 
+static void no_key(dt_conn *c) {
+    fault(c, 401, "invalid_api_key",
+          dt_http_header(&c->http, "Authorization") ? "the API key is wrong" : "an API key is needed: Authorization: Bearer KEY");
+}
+
 static void other_method(dt_conn *c, const route *r) {
     const bool get = r->get != NULL;
     dt_fault f;
@@ -120,14 +131,36 @@ static void take(dt_conn *c, const route *r) {
     if (strcmp(method, r->method) != 0 && !(r->get && !strcmp(method, "HEAD")))
         other_method(c, r);
     else if (!r->open && !may_ask(c))
-        fault(c, 401, "invalid_api_key",
-              dt_http_header(&c->http, "Authorization") ? "the API key is wrong" : "an API key is needed: Authorization: Bearer KEY");
+        no_key(c);
     else if (r->get)
         r->get(c);
     else if ((body = read_body(c, &f)))
         r->post(c, body);
     else
         dt_conn_fault(c, &f);
+}
+
+const char *dt_route_name(const char *path) {
+    for (size_t i = 0; i < DT_COUNT(routes); i++)
+        if (!strcmp(routes[i].path, path))
+            return path;
+    return dt_answers_route(path) ? "/v1/answers" : dt_static_route(path) ? "page" : "other";
+}
+
+/* Paths that are not in the table. */
+static void take_other(dt_conn *c) {
+    static const route page = {.method = "GET", .path = "the page", .open = true, .get = dt_static_get};
+    static const route answers = {.method = "POST", .path = "an answer"};
+    if (dt_static_route(c->http.path))
+        take(c, &page);
+    else if (!dt_answers_route(c->http.path))
+        fault(c, 404, "not_found", "there is nothing at this path");
+    else if (strcmp(c->http.method, "POST") != 0)
+        other_method(c, &answers);
+    else if (!may_ask(c))
+        no_key(c);
+    else
+        dt_answers_post(c);
 }
 
 void dt_route(dt_conn *c) {
@@ -137,5 +170,5 @@ void dt_route(dt_conn *c) {
             return;
         }
     }
-    fault(c, 404, "not_found", "there is nothing at this path");
+    take_other(c);
 }

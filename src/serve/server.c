@@ -228,7 +228,11 @@ duet_status duet_server_create(duet_pair *p, duet_backend *M, duet_backend *m, c
         st = dt_fail(err, DUET_E_NOMEM, "server: no event loop");
         goto done;
     }
-    st = dt_jobs_open(s, err);
+    st = dt_log_open(opt->log, &s->log, err);
+    if (!st)
+        st = dt_log_open(opt->trace, &s->trace, err);
+    if (!st)
+        st = dt_jobs_open(s, err);
     if (!st)
         st = opt->unix_socket ? listen_unix(s, opt->unix_socket, err) : listen_tcp(s, opt->host ? opt->host : "127.0.0.1", opt->port, err);
     if (st)
@@ -251,6 +255,8 @@ void duet_server_destroy(duet_server *s) {
         c->job = NULL; /* ended above */
         dt_conn_free(c);
     }
+    dt_log_close(s->log);
+    dt_log_close(s->trace);
     if (s->tick)
         event_free(s->tick);
     if (s->base)

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "duet/duet.h"
 #include "serve/http.h"
+#include "serve/metrics.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -76,11 +77,20 @@ void dt_conn_header(dt_conn *c, const char *line); /* from within dt_serve_cors 
 /* ---- routes.c ---- */
 
 void dt_route(dt_conn *c); /* answers the request, or gives it a job that will */
+const char *dt_route_name(const char *path); /* the path as it is counted; "other" for one that is none */
+void dt_props_get(dt_conn *c); /* props.c */
 void dt_serve_cors(dt_conn *c); /* header lines that let pages of the allowed origin read the answer */
 
 /* ---- log.c ---- */
 
-void dt_log_request(dt_conn *c);
+duet_status dt_log_open(const char *path, FILE **out, duet_err *err); /* path NULL: *out NULL */
+void dt_log_close(FILE *f);
+void dt_log_request(dt_conn *c); /* its answer has ended, or it has left */
+
+/* ---- metrics.c ---- */
+
+void dt_metrics_get(dt_conn *c);
+void dt_metrics_request(dt_server *s, const char *path, int status);
 
 /* ---- jobs.c: what takes time, on the answering threads ---- */
 
@@ -89,6 +99,7 @@ typedef struct dt_job_kind {
     void (*text)(dt_job *j, int choice, int stage, const char *text, size_t n); /* what dt_job_say said */
     void (*tick)(dt_job *j, double now);                                      /* while its client waits; may be NULL */
     void (*finish)(dt_job *j); /* conn is NULL where the client has left */
+    void (*log)(const dt_job *j, json_t *line); /* adds to the line of its request; may be NULL */
     void (*free)(dt_job *j);
 } dt_job_kind;
 
@@ -99,6 +110,7 @@ struct dt_job {
     char id[48];
     volatile int cancel, hand_over; /* for the pair */
     bool stopped;                   /* on request: what there is is the answer */
+    bool can_hand_over;             /* is there a signal that may be ended? */
     double t_queued, t_begun, t_first, t_done; /* begun: 0 = still waits; first: of its text */
     /* under the lock of the jobs: */
     bool done, ready;
@@ -158,6 +170,9 @@ struct duet_server {
     uint64_t seed; /* of the random numbers behind ids and seeds */
     /* answers of M alone so far: what the ledger of the pair is compared with */
     size_t alone_n, alone_tokens;
+    dt_metrics metrics;
+    FILE *log, *trace; /* NULL = none */
+    bool log_failed;
 };
 
 double dt_serve_wall(void);                /* seconds since 1970 */

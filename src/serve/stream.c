@@ -27,11 +27,16 @@ static bool make_head(dt_chat *a) {
     return a->head != NULL;
 }
 
-/* A chunk of one choice. extra: what stands behind the choices. */
+/* A chunk of one choice. extra: what stands behind the choices. Log-probs that wait go with it, if it has text or is the last. */
 static void chunk(dt_chat *a, int choice, const char *delta, const char *finish, const char *extra) {
-    dt_buf b = {0};
-    dt_buf_addf(&b, "%s{\"index\":%d,\"delta\":{%s},\"logprobs\":null,\"finish_reason\":%s%s%s}]%s}", a->head, choice, delta,
-                finish ? "\"" : "", finish ? finish : "null", finish ? "\"" : "", extra ? extra : "");
+    dt_buf b = {0}, *logprobs = &a->choices[choice].logprobs;
+    dt_buf_addf(&b, "%s{\"index\":%d,\"delta\":{%s},\"logprobs\":", a->head, choice, delta);
+    if (logprobs->len)
+        dt_buf_addf(&b, "{\"content\":[%s],\"refusal\":null}", logprobs->data);
+    else
+        dt_buf_adds(&b, "null");
+    logprobs->len = 0;
+    dt_buf_addf(&b, ",\"finish_reason\":%s%s%s}]%s}", finish ? "\"" : "", finish ? finish : "null", finish ? "\"" : "", extra ? extra : "");
     event(a, &b);
 }
 
@@ -80,12 +85,30 @@ void dt_sse_text(dt_chat *a, int choice, int stage, const char *text, size_t n) 
     dt_buf_add(held, text + keep, n - keep);
 }
 
+void dt_sse_token(dt_chat *a, int choice, const char *record, size_t n) {
+    dt_choice *c = &a->choices[choice];
+    dt_spoken t;
+    memcpy(&t, record, n < sizeof t ? n : sizeof t);
+    c->last_at = c->logprobs.len;
+    dt_logprob_add(&c->logprobs, dt_answer_tokenizer(a), t.id, t.logprob, t.top, t.n_top);
+}
+
+/* The end of a choice. The token that ended it is no part of the answer. */
+static void end_choice(dt_chat *a, int choice, const char *extra) {
+    dt_choice *c = &a->choices[choice];
+    if (c->logprobs.len && a->reqs[choice].answer_stop == DUET_STOP_EOS) {
+        c->logprobs.len = c->last_at;
+        c->logprobs.data[c->last_at] = 0;
+    }
+    chunk(a, choice, "", dt_reply_finish(a, choice), extra);
+}
+
 static void last_chunk(dt_chat *a) {
     json_t *duet = dt_reply_duet(a);
     char *text = duet ? json_dumps(duet, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     dt_buf b = {0};
     dt_buf_addf(&b, ",\"duet\":%s", text ? text : "null");
-    chunk(a, a->ask.n - 1, "", dt_reply_finish(a, a->ask.n - 1), b.data);
+    end_choice(a, a->ask.n - 1, b.data);
     dt_buf_clear(&b);
     free(text);
     json_decref(duet);
@@ -114,7 +137,7 @@ void dt_sse_finish(dt_chat *a) {
         return;
     }
     for (int i = 0; i + 1 < a->ask.n; i++)
-        chunk(a, i, "", dt_reply_finish(a, i), NULL);
+        end_choice(a, i, NULL);
     last_chunk(a);
     if (a->ask.include_usage)
         usage_chunk(a);

@@ -183,7 +183,6 @@ static void test_what_is_wrong_is_named(void **state) {
         {"{\"model\":\"duet-M\",\"thinking_budget\":6," QUESTION "}",               400, "thinking_budget",              NULL               },
         {"{\"model\":\"duet\",\"chat_template_kwargs\":{\"x\":1}," QUESTION "}",    400, "chat_template_kwargs.x",       "unknown_parameter"},
         {"{\"model\":\"duet\",\"tools\":[{}]," QUESTION "}",                        400, "tools",                        NULL               },
-        {"{\"model\":\"duet\",\"frequency_penalty\":0.5," QUESTION "}",             400, "frequency_penalty",            NULL               },
         {"{\"model\":\"duet\",\"stream_options\":{\"include_usage\":true}," QUESTION "}", 400, "stream_options",         NULL               },
         {"[1]",                                                                     400, NULL,                           "invalid_json"     },
         {"{\"model\":",                                                             400, NULL,                           "invalid_json"     },
