@@ -249,12 +249,6 @@ static bool read_service_tier(dt_ask *a, const char *name, const json_t *v, dt_f
     return (s && (!strcmp(s, "auto") || !strcmp(s, "default"))) || dt_fault_set(f, 400, name, NULL, "%s: only auto and default are supported", name);
 }
 
-static bool read_response_format(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
-    const char *type = json_string_value(json_object_get(v, "type"));
-    (void)a;
-    return (type && !strcmp(type, "text")) || dt_fault_set(f, 400, name, NULL, "%s: type %.40s is not supported", name, type ? type : "(none)");
-}
-
 static bool read_labels(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
     (void)a;
     return json_is_object(v) || dt_fault_set(f, 400, name, NULL, "%s: not an object", name);
@@ -294,7 +288,7 @@ static const dt_field fields[] = {
     {"top_logprobs",          dt_shape_top_logprobs     },
     {"logit_bias",            dt_shape_bias             },
     {"stop",                  dt_shape_stop             },
-    {"response_format",       read_response_format      },
+    {"response_format",       dt_shape_format           },
     {"modalities",            read_modalities           },
     {"tools",                 read_empty                },
     {"tool_choice",           read_tool_choice          },
@@ -313,7 +307,8 @@ static bool settle_budgets(dt_ask *a, int named, dt_fault *f) {
         return dt_fault_set(f, 400, a->budget_by, NULL, "%s: no tokens, while thinking is asked for", a->budget_by);
     if (a->mode == DUET_MODE_M && a->budget_by && !strcmp(a->budget_by, "reasoning_effort") && a->budget > 0)
         a->budget_by = NULL; /* M alone thinks as much as it wants */
-    if (a->mode == DUET_MODE_M && a->budget_by && a->budget >= 0)
+    a->no_thought = a->mode == DUET_MODE_M && a->budget_by && a->budget == 0;
+    if (a->mode == DUET_MODE_M && a->budget_by && a->budget > 0)
         return dt_fault_set(f, 400, a->budget_by, NULL,
                             "%s: M alone thinks and answers in one piece; max_completion_tokens bounds both together", a->budget_by);
     if (a->mode == DUET_MODE_m && ((a->budget_by && a->budget != 0) || a->thinks == 1))

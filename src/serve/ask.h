@@ -25,6 +25,9 @@ typedef struct dt_ask {
     size_t n_stops;
     duet_logit_bias *bias; /* owned */
     size_t n_bias;
+    enum { DT_FORMAT_TEXT, DT_FORMAT_OBJECT, DT_FORMAT_SCHEMA } format;
+    const json_t *schema;
+    bool no_thought; /* M alone answers at once */
     bool logprobs;
     int top_logprobs;
     double presence_penalty, frequency_penalty;
@@ -59,6 +62,7 @@ bool dt_shape_logprobs(dt_ask *a, const char *name, const json_t *v, dt_fault *f
 bool dt_shape_top_logprobs(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
 bool dt_shape_presence(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
 bool dt_shape_frequency(dt_ask *a, const char *name, const json_t *v, dt_fault *f);
+bool dt_shape_format(dt_ask *a, const char *name, const json_t *v, dt_fault *f); /* format.c */
 bool dt_shape_settle(const dt_server *s, dt_ask *a, dt_fault *f);
 
 /* messages.c */

@@ -29,7 +29,7 @@ static void work(dt_job *j) {
     dt_chat *a = (dt_chat *)j;
     if (j->cancel)
         a->st = dt_fail(&a->err, DUET_E_CANCELLED, "cancelled before it began");
-    else
+    else if (!dt_format_prepare(a))
         a->st = duet_pair_answer(j->s->pair, a->reqs, (size_t)a->ask.n, &j->cancel, &a->err);
 }
 
@@ -105,6 +105,8 @@ static void finish(dt_job *j) {
         return;
     if (a->st) {
         dt_fault_from(&f, a->st, &a->err);
+        if (a->format_failed)
+            dt_fault_set(&f, a->st == DUET_E_NOMEM ? 500 : 400, "response_format", NULL, "response_format: %s", a->err.text);
         if (c->streaming)
             dt_sse_fault(a, &f);
         else
@@ -147,6 +149,7 @@ static void chat_free(dt_job *j) {
     free(a->choices);
     free(a->voices);
     free(a->head);
+    duet_grammar_destroy(a->grammar);
     dt_ask_clear(&a->ask);
     free(a);
 }
@@ -202,6 +205,7 @@ static bool prepare(dt_chat *a) {
                                          .on_text = q->stream ? on_text : NULL,
                                          .on_token = q->stream && q->logprobs ? on_token : NULL,
                                          .user = &a->voices[i],
+                                         .no_thought = q->no_thought,
                                          .hand_over = &a->job.hand_over,
                                          .logit_bias = q->bias,
                                          .n_logit_bias = q->n_bias,

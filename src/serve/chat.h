@@ -29,6 +29,8 @@ typedef struct dt_chat {
         struct dt_chat *chat;
         int choice;
     } *voices;
+    duet_grammar *grammar; /* owned; NULL = the answer is any text */
+    bool format_failed;    /* the schema is what is wrong */
     duet_status st;
     duet_err err;
     char *head; /* what all chunks of its stream begin with */
@@ -36,6 +38,8 @@ typedef struct dt_chat {
 } dt_chat;
 
 void dt_chat_start(dt_conn *c, json_t *body); /* POST /v1/chat/completions; body: taken */
+
+duet_status dt_format_prepare(dt_chat *a); /* format.c */
 
 /* logprobs.c */
 void dt_logprob_add(dt_buf *b, const duet_tokenizer *tok, int32_t id, float logprob, const duet_likely *top, int n_top);

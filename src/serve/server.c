@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -143,13 +144,21 @@ static void on_tick(evutil_socket_t fd, short what, void *user) {
         event_base_loopbreak(s->base);
 }
 
+/* A client that is gone shows as a failed write, whatever the program does about SIGPIPE. */
 duet_status duet_server_run(duet_server *s, const volatile int *stop, duet_err *err) {
+    sigset_t pipe_only, before;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
     s->stop_flag = stop;
-    if (event_base_dispatch(s->base) < 0)
-        return dt_fail(err, DUET_E_INTERNAL, "%s: the event loop failed", s->address);
+    const int code = event_base_dispatch(s->base);
     event_base_loop(s->base, EVLOOP_NONBLOCK); /* libevent closes what was freed in its next turn */
     s->stop_flag = NULL;
-    return DUET_OK;
+    if (!sigismember(&before, SIGPIPE))
+        while (sigtimedwait(&pipe_only, NULL, &(struct timespec){0}) > 0) {
+        }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code < 0 ? dt_fail(err, DUET_E_INTERNAL, "%s: the event loop failed", s->address) : DUET_OK;
 }
 
 void duet_server_stop(duet_server *s, bool now) {

@@ -134,6 +134,34 @@ static void test_biases_name_tokens(void **state) {
     }
 }
 
+/* An answer that fits, from a model that writes what it likes: a scripted one says its line, which must fit. */
+static void test_formats(void **state) {
+    (void)state;
+    static const struct {
+        const char *format;
+        int status;
+        const char *param;
+    } cases[] = {
+        {"{\"type\":\"text\"}",                                                                    200, NULL                                  },
+        {"{\"type\":\"xml\"}",                                                                     400, "response_format.type"                },
+        {"{}",                                                                                      400, "response_format"                     },
+        {"{\"type\":\"json_schema\"}",                                                             400, "response_format.json_schema"         },
+        {"{\"type\":\"json_object\",\"json_schema\":{\"schema\":{}}}",                             400, "response_format.json_schema"         },
+        {"{\"type\":\"json_schema\",\"json_schema\":{\"schema\":7}}",                              400, "response_format.json_schema.schema"  },
+        {"{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"type\":\"object\",\"if\":{}}}}", 400, "response_format"                     },
+    };
+    for (size_t i = 0; i < DT_COUNT(cases); i++) {
+        char body[512];
+        snprintf(body, sizeof body, "{\"model\":\"duet\",\"response_format\":%s," QUESTION "}", cases[i].format);
+        json_t *j = ask_json(CHAT, body, cases[i].status);
+        const char *param = json_string_value(json_object_get(json_object_get(j, "error"), "param"));
+        if (!param != !cases[i].param || (param && strcmp(param, cases[i].param) != 0))
+            fail_msg("%s: param %s", cases[i].format, param ? param : "none");
+        json_decref(j);
+    }
+    assert_int_equal(s.M.calls, 1);
+}
+
 /* A conversation reaches both models without earlier signals. */
 static void test_conversations(void **state) {
     (void)state;
@@ -379,6 +407,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_several_answers, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_logprobs, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_biases_name_tokens, open_default, close_it),
+        cmocka_unit_test_setup_teardown(test_formats, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_conversations, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_tokens_and_templates, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_what_is_served, open_default, close_it),
