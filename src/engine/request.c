@@ -90,6 +90,8 @@ static void take_back(duet_engine *e, dt_job *job) {
             job->reqs[i].r->out[j].stop = job->reqs[i].limit > 0 ? DUET_STOP_CANCELLED : DUET_STOP_LENGTH;
         }
         job->reqs[i].r->usage.queue_s = dt_now() - job->t_submit;
+        e->stats.requests += job->reqs[i].limit > 0;
+        e->stats.cancelled += job->reqs[i].limit > 0;
     }
     job->st = dt_fail(&job->err, DUET_E_CANCELLED, "generation cancelled");
     job->done = true;

@@ -601,6 +601,42 @@ static void apply(duet_engine *e, const dt_draw *d) {
     end_job_if_done(e, job);
 }
 
+static void add_stats(duet_engine *e) {
+    duet_engine_stats *s = &e->stats;
+    const duet_engine_stats *d = &e->since;
+    s->requests += d->requests;
+    s->prompt_tokens += d->prompt_tokens;
+    s->cached_tokens += d->cached_tokens;
+    s->output_tokens += d->output_tokens;
+    s->steps += d->steps;
+    s->busy_s += d->busy_s;
+    s->hits += d->hits;
+    s->cancelled += d->cancelled;
+    s->preempted += d->preempted;
+    s->steps_given_up += d->steps_given_up;
+    s->running = (size_t)e->n_order;
+    s->waiting = e->n_waiting;
+    s->kv_pages_free = (size_t)dt_kv_free_pages(e->kv);
+    s->kv_pages_cached = (size_t)dt_kv_cached_pages(e->kv);
+    s->kv_pages_evicted = dt_kv_evicted(e->kv);
+}
+
+/* Statistics, then those whose calls have ended, so that what they read includes them. With the lock. */
+static void publish(duet_engine *e) {
+    double now = dt_now();
+    e->since.busy_s = now - e->t_step;
+    e->t_step = now;
+    add_stats(e);
+    e->since = (duet_engine_stats){0};
+    if (e->ended) {
+        pthread_cond_broadcast(&e->finished);
+    }
+    for (dt_job *next; e->ended; e->ended = next) {
+        next = e->ended->next;
+        e->ended->done = true; /* its caller's from here */
+    }
+}
+
 /* Steps of few rows read the weights and say little about rows. */
 static void note_speed(duet_engine *e, double seconds) {
     int rows = 0;
@@ -616,6 +652,11 @@ static void note_speed(duet_engine *e, double seconds) {
 static void step(duet_engine *e) {
     duet_err why;
     poll_cancel(e);
+    if (e->ended) { /* they do not wait for the others' step */
+        pthread_mutex_lock(&e->lock);
+        publish(e);
+        pthread_mutex_unlock(&e->lock);
+    }
     admit(e);
     plan(e);
     if (e->n_runs == 0) {
@@ -678,26 +719,6 @@ static void break_all(duet_engine *e) {
     }
 }
 
-static void add_stats(duet_engine *e) {
-    duet_engine_stats *s = &e->stats;
-    const duet_engine_stats *d = &e->since;
-    s->requests += d->requests;
-    s->prompt_tokens += d->prompt_tokens;
-    s->cached_tokens += d->cached_tokens;
-    s->output_tokens += d->output_tokens;
-    s->steps += d->steps;
-    s->busy_s += d->busy_s;
-    s->hits += d->hits;
-    s->cancelled += d->cancelled;
-    s->preempted += d->preempted;
-    s->steps_given_up += d->steps_given_up;
-    s->running = (size_t)e->n_order;
-    s->waiting = e->n_waiting;
-    s->kv_pages_free = (size_t)dt_kv_free_pages(e->kv);
-    s->kv_pages_cached = (size_t)dt_kv_cached_pages(e->kv);
-    s->kv_pages_evicted = dt_kv_evicted(e->kv);
-}
-
 void *dt_engine_worker(void *engine) {
     duet_engine *e = engine;
     pthread_mutex_lock(&e->lock);
@@ -716,13 +737,11 @@ void *dt_engine_worker(void *engine) {
         }
         pthread_mutex_unlock(&e->lock);
 
-        double t0 = dt_now();
-        size_t n_new = 0;
-        e->since = (duet_engine_stats){0};
+        e->t_step = dt_now();
         e->n_runs = 0;
         for (dt_job *next; job; job = next) {
             next = job->next;
-            n_new += take_job(e, job);
+            e->since.requests += take_job(e, job);
         }
         if (stop) {
             break_all(e);
@@ -731,17 +750,8 @@ void *dt_engine_worker(void *engine) {
         }
 
         pthread_mutex_lock(&e->lock);
-        e->since.requests = n_new;
-        e->since.steps = e->n_runs > 0;
-        e->since.busy_s = dt_now() - t0;
-        add_stats(e);
-        if (e->ended) {
-            pthread_cond_broadcast(&e->finished);
-        }
-        for (dt_job *next; e->ended; e->ended = next) {
-            next = e->ended->next;
-            e->ended->done = true; /* its caller's from here */
-        }
+        e->since.steps += e->n_runs > 0;
+        publish(e);
     }
     pthread_mutex_unlock(&e->lock);
     return NULL;

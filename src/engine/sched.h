@@ -111,7 +111,8 @@ struct duet_engine {
     dt_draw *draws;   /* [max_seqs] */
     int n_draws;
     size_t n_waiting; /* in the wait list */
-    duet_engine_stats since; /* counts of this step */
+    duet_engine_stats since; /* counts that are not in stats yet */
+    double t_step;
 };
 
 /* sched.c */
