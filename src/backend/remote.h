@@ -158,6 +158,7 @@ typedef struct dt_exchange {
                                                              last event came */
     double waited; /* before the try that worked */
     bool streams, cut, over, done;
+    bool named; /* its thought came in a field of its own */
     size_t n_parts, n_bytes; /* pieces of text, and their bytes */
     dt_reply_counts counts;
     bool counted_live, counted_last; /* counts as of the last piece of text; of the end */

@@ -41,6 +41,7 @@ static void take_text(dt_exchange *x, const dt_reply *r) {
     }
     x->n_bytes += n;
     x->counted_live = false;
+    x->named = x->named || r->n_reasoning;
     dt_think_reason(&x->think, r->reasoning, r->n_reasoning);
     if (x->ask->thought_only && r->n_content && x->think.state == DT_THINK_FIELD)
         x->think.closed = true; /* the answer begins: it is not asked for */
@@ -290,6 +291,8 @@ void dt_exchange_report(dt_exchange *x) {
         prompt += a->turns[i].n;
     prompt = estimate(1, prompt + a->n_signal) + 4 * a->n_turns;
     u->output_tokens = counted ? x->counts.output : estimate(x->n_parts, x->n_bytes);
+    if (!counted && x->think.thought.len && x->named) /* the marks around a thought that came in a field were written too */
+        u->output_tokens += x->think.closed ? 2 : 1;
     u->prompt_tokens = x->counts.prompt != SIZE_MAX ? x->counts.prompt : heard ? prompt : 0;
     u->cached_tokens = x->counts.cached != SIZE_MAX ? x->counts.cached : heard ? SIZE_MAX : 0;
     a->estimated = heard && (!counted || x->counts.prompt == SIZE_MAX);

@@ -1,11 +1,14 @@
 /* duet run: the two-stage answer, streamed for people, JSON for programs, with the ledger at the end. */
 #include "cli/cli.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MAX_SCHEMA ((size_t)1 << 20) /* bytes of a schema's file */
+
+enum { MAX_CROWD = 256 };
 
 typedef struct job {
     const cli_args *a;
@@ -105,6 +108,70 @@ static duet_status answer_one(const job *j, duet_pair_request *r, bool answered,
     return st;
 }
 
+/* ---- remote: each question by itself, several at a time, so that one that fails costs nothing but itself ---- */
+
+typedef struct crowd {
+    const job *j;
+    duet_pair_request *r;
+    json_t **out; /* [n], with `why` and `st` of each */
+    duet_err *why;
+    duet_status *st;
+    size_t n, next;
+} crowd;
+
+static void *ask_on(void *arg) {
+    crowd *c = arg;
+    for (size_t i; (i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->n;)
+        c->st[i] = dt_interrupted() ? DUET_E_CANCELLED : answer_one(c->j, &c->r[i], false, &c->out[i], &c->why[i]);
+    return NULL;
+}
+
+/* A server that answers none of them is lost: that ends all work. */
+static duet_status verdict(const crowd *c, duet_err *err) {
+    size_t lost = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->st[i] == DUET_E_CANCELLED)
+            return DUET_E_CANCELLED;
+        lost += c->st[i] == DUET_E_BACKEND;
+    }
+    if (c->n == 0 || lost < c->n)
+        return DUET_OK;
+    *err = c->why[0];
+    return DUET_E_BACKEND;
+}
+
+static duet_status each_by_itself(const job *j, duet_pair_request *r, const size_t *at, json_t **out, size_t n, duet_err *err) {
+    pthread_t thread[MAX_CROWD];
+    size_t n_threads = 0;
+    crowd c = {.j = j, .r = r, .out = dt_calloc(n + 1, sizeof *c.out), .why = dt_calloc(n + 1, sizeof *c.why), .st = dt_calloc(n + 1, sizeof *c.st), .n = n};
+    duet_status st = c.out && c.why && c.st ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "no memory for %zu questions", n);
+    while (!st && n_threads + 1 < n && n_threads < MAX_CROWD && n_threads + 1 < (size_t)j->a->parallel &&
+           !pthread_create(&thread[n_threads], NULL, ask_on, &c))
+        n_threads++;
+    if (!st)
+        ask_on(&c);
+    for (size_t i = 0; i < n_threads; i++)
+        pthread_join(thread[i], NULL);
+    if (!st)
+        st = verdict(&c, err);
+    for (size_t i = 0; c.out && c.why && i < n; i++) {
+        if (!st)
+            out[at[i]] = cli_or_error(c.out[i], &c.why[i]);
+        else
+            json_decref(c.out[i]);
+    }
+    free(c.out);
+    free(c.why);
+    free(c.st);
+    return st;
+}
+
+static bool is_remote(const job *j) {
+    return (j->M && duet_backend_is_address(j->a->M)) || (j->m && duet_backend_is_address(j->a->m));
+}
+
+/* ---- local ---- */
+
 /* All questions go through the stages together; if one is refused, each goes alone, so that only that one fails. */
 static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, duet_err *err) {
     const job *j = user;
@@ -124,11 +191,11 @@ static duet_status each(void *user, json_t *const *in, json_t **out, size_t n, d
         r[k] = request(j, json_string_value(q), json_string_length(q));
         at[k++] = i;
     }
-    st = k ? duet_pair_answer(j->pair, r, k, cli_cancel(), err) : DUET_OK;
-    if (st == DUET_E_BACKEND) /* the server is lost: whatever was asked of it was paid for, and is not asked again */
+    if (is_remote(j)) {
+        st = each_by_itself(j, r, at, out, k, err);
         goto done;
-    const bool together = !st;
-    st = DUET_OK;
+    }
+    const bool together = k && !duet_pair_answer(j->pair, r, k, cli_cancel(), err);
     for (size_t i = 0; i < k; i++) {
         duet_err why = {{0}};
         if (!together) {
