@@ -32,7 +32,8 @@ duet_status duet_store_count(duet_store *s, size_t *n, duet_err *err);
 
 /* SHA-256 of a file's content, as sha256sum prints it; of a folder: of the lines "SHA-256  NAME\n", sorted by name, of its
  * model files (*.json, *.jinja, *.safetensors, *.gguf, *.model, merges.txt, vocab.txt), which is what
- * `cd FOLDER && sha256sum FILES | sha256sum` prints. Remembered in the store by path, inode, size and times of change, so a
+ * `cd FOLDER && sha256sum FILES | sha256sum` prints; of a GGUF file in parts, the same over its parts; an adapter's folder has
+ * a last line "SHA-256  base". Remembered in the store by path, inode, size and times of change, so a
  * large file is read once. s NULL: nothing is remembered. *bytes (may be NULL): their size. */
 duet_status duet_store_hash_file(duet_store *s, const char *path, char out[65], size_t *bytes, duet_err *err);
 

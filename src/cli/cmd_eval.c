@@ -85,6 +85,8 @@ static int check_usage(cli_evaluation *e) {
 static int measure(const cli_command *self, cli_evaluation *e) {
     duet_err err = {{0}};
     int code = cli_eval_begin(self, e);
+    if (!code && e->a->replay)
+        return cli_eval_replay(e);
     if (code)
         return code;
     duet_status st = cli_eval_run_rows(e, &err);
@@ -121,7 +123,7 @@ static int run(const cli_command *self, cli_args *a) {
         return cli_eval_rescore(a);
     if (a->report)
         return cli_eval_report(a);
-    int code = a->resume ? cli_eval_recall(self, &e) : 0;
+    int code = a->resume || a->replay ? cli_eval_recall(self, &e) : 0;
     if (!code)
         code = check_usage(&e);
     if (code)
@@ -169,6 +171,8 @@ static const cli_opt opts[] = {
     {0,   "out",          CLI_TEXT, CLI_AT(out),          "DIR",                    "the evaluation's folder: samples as they come, then report.html, results.json, samples.jsonl, eval.json, table.txt, plot.svg, times.json; run again, it goes on", NULL,                0, 0,
       NULL                                                                                                                                                                                                        },
     {0,   "resume",       CLI_FLAG, CLI_AT(resume),       NULL,                     "go on with the evaluation of --out, with its options", NULL,       0, 0,
+      NULL                                                                                                                                                                                                        },
+    {0,   "replay",       CLI_TEXT, CLI_AT(replay),       "SAMPLE",                 "make this sample of --out again, from the models, and say whether it is the same to the byte (`sample` in samples.jsonl names it)", NULL,       0, 0,
       NULL                                                                                                                                                                                                        },
     {0,   "store",        CLI_TEXT, CLI_AT(store),        "FILE",                   "keep samples in this file, which evaluations may share (default: DIR/store.db)", NULL,       0, 0,
       NULL                                                                                                                                                                                                        },
@@ -227,6 +231,7 @@ const cli_command cli_eval = {
                 "--task swap --plot swap.svg  # before and after joint training\n"
                 "duet eval -M models/swap-M-before -m models/swap-m --task swap --budget-curve --out runs/curve  # how much of the signal is needed\n"
                 "duet eval --resume --out runs/x  # go on after Ctrl-C\n"
+                "duet eval --replay 09d10fc316f77bb0 --out runs/x  # the same sample again?\n"
                 "duet eval -M M -m m --data questions.jsonl --json --min-accuracy 0.9  # in a script",
     .opts = opts,
     .n_opts = DT_COUNT(opts),

@@ -80,6 +80,11 @@ duet_status cli_eval_open_pairs(cli_evaluation *e, duet_err *err);
 /* On failure e->at is the row that was being run: those before it are done. */
 duet_status cli_eval_run_rows(cli_evaluation *e, duet_err *err);
 
+void cli_eval_set_job(cli_evaluation *e); /* e->job for row e->at */
+
+/* ---- eval_replay.c: one sample once more; after cli_eval_begin ---- */
+int cli_eval_replay(cli_evaluation *e);
+
 /* ---- eval_curve.c: --budget-curve, whose rows are shares of M's signal ---- */
 /* Fills e->plan with a row a share. False: --shares is no ascending list of numbers from 0 to 100, or too long. */
 bool cli_eval_plan_curve(cli_evaluation *e);

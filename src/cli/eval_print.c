@@ -225,7 +225,7 @@ static int claim(const cli_evaluation *e, const char *path) {
     dt_buf tmp = {0};
     duet_err err = {{0}};
     char *text = json_dumps(e->head, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    dt_buf_addf(&tmp, "%s.%ld", path, (long)getpid());
+    dt_buf_addf(&tmp, "%s.%ld.tmp", path, (long)getpid());
     duet_status st = text && !tmp.failed ? dt_file_write_atomic(tmp.data, text, strlen(text), &err) : dt_fail(&err, DUET_E_NOMEM, "%s: no memory", path);
     if (!st && link(tmp.data, path) && errno != EEXIST)
         st = dt_fail(&err, DUET_E_IO, "%s: cannot create: %s", path, strerror(errno));
@@ -258,15 +258,15 @@ static int own_folder(const cli_evaluation *e) {
 static int open_store(cli_evaluation *e) {
     const cli_args *a = e->a;
     duet_err err = {{0}};
-    char *own = !a->store && a->out ? dt_path_join(a->out, "store.db") : NULL;
     if (a->out && dt_mkdirs(a->out, &err))
         return cli_fail(EXIT_FAILED, "%s", err.text);
+    char *own = !a->store && a->out ? dt_path_join(a->out, "store.db") : NULL;
     const char *path = a->store ? a->store : own;
     duet_status st = path ? duet_store_open(path, 0, &e->store, &err) : DUET_OK;
     free(own);
     if (!st && e->store)
         st = duet_store_count(e->store, &e->had, &err);
-    return st ? cli_fail_input(st, &err) : 0;
+    return st == DUET_E_FORMAT ? cli_fail_input(st, &err) : st ? cli_fail_status(st, &err) : 0;
 }
 
 int cli_eval_begin(const cli_command *self, cli_evaluation *e) {

@@ -90,7 +90,7 @@ static void on_sample(void *user, const duet_example *x, const duet_pair_request
     free(text);
 }
 
-static void set_job(cli_evaluation *e) {
+void cli_eval_set_job(cli_evaluation *e) {
     const cli_args *a = e->a;
     const cli_eval_plan *p = &e->plan[e->at % e->n_plan];
     const cli_eval_set *q = &e->set[e->at / e->n_plan];
@@ -131,7 +131,7 @@ static duet_status run_rows(cli_evaluation *e, duet_err *err) {
             if (!e->alone)
                 return dt_fail(err, DUET_E_NOMEM, "no memory for %zu questions", q->n);
         }
-        set_job(e);
+        cli_eval_set_job(e);
         e->sample = 0;
         e->began = e->last = dt_now();
         duet_status st = e->a->budget_curve ? cli_eval_run_curve(e, err) : duet_eval_run(&e->job, &e->row[e->at], err);
@@ -148,15 +148,25 @@ static duet_status run_rows(cli_evaluation *e, duet_err *err) {
     return DUET_OK;
 }
 
-/* What killed runs left of their samples.jsonl: the store has it all. */
+/* The process of a file NAME.PID.tmp; 0 = not such a name. */
+static pid_t maker_of(const char *name) {
+    size_t n = strlen(name), at = n > 4 && !strcmp(name + n - 4, ".tmp") ? n - 4 : 0;
+    long long pid = 0;
+    char digits[16];
+    while (at && name[at - 1] >= '0' && name[at - 1] <= '9')
+        at--;
+    if (at < 2 || name[at - 1] != '.' || n - 4 - at >= sizeof digits)
+        return 0;
+    snprintf(digits, sizeof digits, "%.*s", (int)(n - 4 - at), name + at);
+    return cli_read_int(digits, 1, 1 << 30, &pid) ? (pid_t)pid : 0;
+}
+
+/* Files that killed runs were writing: the store has it all. */
 static void remove_leftovers(const char *dir) {
     DIR *d = opendir(dir);
-    long pid = 0;
-    int end = 0;
     for (struct dirent *f; d && (f = readdir(d));) {
-        if (sscanf(f->d_name, "samples.jsonl.%ld.tmp%n", &pid, &end) != 1 || f->d_name[end] || pid <= 0 || !kill((pid_t)pid, 0) || errno != ESRCH)
-            continue;
-        char *path = dt_path_join(dir, f->d_name);
+        pid_t pid = maker_of(f->d_name);
+        char *path = pid && kill(pid, 0) && errno == ESRCH ? dt_path_join(dir, f->d_name) : NULL;
         if (path)
             unlink(path);
         free(path);

@@ -72,12 +72,13 @@ char *duet_eval_table(const duet_eval_row *rows, size_t n) {
     dt_buf b = {0};
     char name[96], ci[32];
     int data_width = 0, name_width = 0;
-    bool several = false; /* sets: then each row names its own */
+    bool several = false, priced = false; /* sets: then each row names its own; money: then there is a column for it */
     for (size_t i = 0; i < n; i++) {
         name_of(&rows[i], name);
         if (columns(name) > name_width) name_width = columns(name);
         if (columns(rows[i].data) > data_width) data_width = columns(rows[i].data);
         several = several || strcmp(rows[i].data, rows[0].data);
+        priced = priced || rows[i].cost > 0;
     }
     data_width = several ? data_width + 2 : 0;
     dt_buf_addf(&b, "%*s", data_width + name_width, "");
@@ -86,6 +87,7 @@ char *duet_eval_table(const duet_eval_row *rows, size_t n) {
     cell(&b, 8, "M tokens");
     cell(&b, 8, "m tokens");
     cell(&b, 8, "M saved");
+    if (priced) cell(&b, 10, "cost");
     dt_buf_adds(&b, "\n");
     for (size_t i = 0; i < n; i++) {
         const duet_eval_row *r = &rows[i];
@@ -98,6 +100,7 @@ char *duet_eval_table(const duet_eval_row *rows, size_t n) {
         number_cell(&b, 8, "%.1f", r->M_tokens);
         number_cell(&b, 8, "%.1f", r->m_tokens);
         number_cell(&b, 8, "%.1f %%", 100 * r->saved);
+        if (priced) number_cell(&b, 10, "%.3g", r->cost);
         dt_buf_adds(&b, "\n");
     }
     if (has_curve(rows, n)) dt_buf_addf(&b, "%s\n", dt_curve_caveat);

@@ -28,6 +28,9 @@ static double no_answer_of(const dt_eval_sample *s) { return s->no_answer; }
 static double truncated_of(const dt_eval_sample *s) { return s->truncated; }
 static double M_tokens_of(const dt_eval_sample *s) { return s->M_tokens; }
 static double m_tokens_of(const dt_eval_sample *s) { return s->m_tokens; }
+static double cost_of(const dt_eval_sample *s) { return s->cost; }
+static double alone_tokens_of(const dt_eval_sample *s) { return s->alone_tokens; }
+static double alone_cost_of(const dt_eval_sample *s) { return s->alone_cost; }
 
 static double question_mean(const dt_eval_question *q, value_fn f) {
     double s = 0;
@@ -169,6 +172,22 @@ static json_t *saved_json(const dt_eval_mode *m, const dt_eval_mode *base, doubl
     return estimate_json((dt_estimate){1 - r.value, 1 - r.hi, 1 - r.lo});
 }
 
+/* 1 - what the samples cost / what M alone spent on the same samples. */
+static json_t *cost_saved_json(const dt_eval_mode *m, double *x, double *y) {
+    means(m, cost_of, x);
+    means(m, alone_cost_of, y);
+    dt_estimate r = dt_ratio(x, y, m->n);
+    return estimate_json((dt_estimate){1 - r.value, 1 - r.hi, 1 - r.lo});
+}
+
+/* Measured on the same samples; null where mode M was not run. */
+static json_t *alone_json(const dt_eval_mode *m, double *x) {
+    means(m, alone_tokens_of, x);
+    if (!isfinite(dt_mean(x, m->n, 0, INFINITY).value)) return json_null();
+    json_t *tokens = mean_json(m, alone_tokens_of, x);
+    return json_pack("{s:o, s:o, s:b}", "output_tokens", tokens, "cost", mean_json(m, alone_cost_of, x), "estimated", 0);
+}
+
 /* M's row of the same data: the one without a variant, else the first. */
 static const dt_eval_mode *base_of(const dt_eval_store *s, const char *data) {
     const dt_eval_mode *first = NULL;
@@ -214,6 +233,9 @@ static duet_status row_json(const dt_eval_store *s, const dt_eval_mode *m, doubl
     json_object_set_new(o, "M_tokens", mean_json(m, M_tokens_of, x));
     json_object_set_new(o, "m_tokens", mean_json(m, m_tokens_of, x));
     json_object_set_new(o, "saved", saved_json(m, base_of(s, m->data), x, y));
+    json_object_set_new(o, "cost", mean_json(m, cost_of, x));
+    json_object_set_new(o, "M_alone", alone_json(m, x));
+    json_object_set_new(o, "cost_saved", cost_saved_json(m, x, y));
     json_object_set_new(o, "disputed", disputes_json(m));
     return st;
 }

@@ -156,6 +156,12 @@ static dt_eval_mode *mode_in(dt_eval_store *s, const char *data, const char *mod
     return v[s->n - 1].data && v[s->n - 1].mode && v[s->n - 1].variant ? &v[s->n - 1] : NULL;
 }
 
+/* A number, NaN where there is none. */
+static double number_at(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
 static duet_status add_line(dt_eval_store *s, json_t *line, duet_err *err) {
     const char *data = NULL, *mode = NULL, *variant = NULL, *id = NULL, *truth = NULL, *answer = NULL, *said = NULL;
     int strict = 0, lenient = 0, score = 0, cut = 0;
@@ -180,7 +186,9 @@ static duet_status add_line(dt_eval_store *s, json_t *line, duet_err *err) {
     }
     if (!q) return dt_fail(err, DUET_E_NOMEM, "no memory");
     q->v[q->n] = (dt_eval_sample){.strict = strict, .lenient = lenient, .score = score > 0, .no_answer = !*answer, .truncated = cut, .M_tokens = (double)M,
-                                  .m_tokens = (double)m, .repeat = (size_t)repeat, .said = dt_strdup(said)};
+                                  .m_tokens = (double)m, .repeat = (size_t)repeat, .said = dt_strdup(said),
+                                  .cost = number_at(line, "cost"), .alone_tokens = number_at(json_object_get(line, "M_alone"), "output_tokens"),
+                                  .alone_cost = number_at(json_object_get(line, "M_alone"), "cost")};
     if (said && !q->v[q->n].said) return dt_fail(err, DUET_E_NOMEM, "no memory");
     q->n++;
     return DUET_OK;

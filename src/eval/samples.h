@@ -9,6 +9,7 @@
 typedef struct dt_eval_sample {
     bool strict, lenient, score, no_answer, truncated;
     double M_tokens, m_tokens;
+    double cost, alone_tokens, alone_cost; /* NaN = not known; alone: what M alone spent on the same sample */
     size_t repeat;
     char *said; /* lenient extraction, for votes; NULL = none */
 } dt_eval_sample;

@@ -31,6 +31,9 @@ duet_status dt_store_fail(duet_store *s, int rc, duet_err *err) {
     case SQLITE_READONLY:
     case SQLITE_PERM: return dt_fail(err, DUET_E_IO, "%s: cannot be written: it, or its folder, is read-only", s->path);
     case SQLITE_CANTOPEN: return dt_fail(err, DUET_E_IO, "%s: cannot be opened or made", s->path);
+    case SQLITE_IOERR:
+        return sqlite3_system_errno(s->db) ? dt_fail(err, DUET_E_IO, "%s: cannot read or write: %s; what was kept before stays", s->path, strerror(sqlite3_system_errno(s->db)))
+                                           : dt_fail(err, DUET_E_IO, "%s: cannot read or write; what was kept before stays", s->path);
     case SQLITE_FULL: return dt_fail(err, DUET_E_IO, "%s: no room on the disk; what was kept before stays", s->path);
     default: return dt_fail(err, DUET_E_IO, "%s: %s", s->path, why);
     }

@@ -2,6 +2,7 @@
 #include "eval/store.h"
 
 #include "base/base.h"
+#include "format/peft.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -104,6 +105,37 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* One line of what sha256sum would print. */
+static void add_line(dt_sha256 *h, const char *hex, const char *name) {
+    dt_sha256_add(h, hex, 64);
+    dt_sha256_add(h, "  ", 2);
+    dt_sha256_add(h, name, strlen(name));
+    dt_sha256_add(h, "\n", 1);
+}
+
+static duet_status add_file(duet_store *s, const char *dir, const char *name, dt_sha256 *h, size_t *bytes, duet_err *err) {
+    char hex[65], *file = dt_path_join(dir, name);
+    duet_status st = file ? hash_one(s, file, hex, bytes, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
+    if (!st) add_line(h, hex, name);
+    free(file);
+    return st;
+}
+
+/* An adapter is what it is on top of its base model. */
+static duet_status add_base(duet_store *s, const char *dir, dt_sha256 *h, size_t *bytes, duet_err *err) {
+    dt_peft p = {0};
+    char hex[65], *base = NULL;
+    size_t n = 0;
+    duet_status st = dt_peft_read(dir, &p, err);
+    if (!st && p.base) st = dt_peft_base(dir, &p, &base, err);
+    if (!st && base) st = duet_store_hash_file(s, base, hex, &n, err);
+    if (!st && base) add_line(h, hex, "base");
+    *bytes += n;
+    dt_peft_clear(&p);
+    free(base);
+    return st;
+}
+
 static duet_status hash_folder(duet_store *s, const char *path, char out[65], size_t *bytes, duet_err *err) {
     struct dirent **e = NULL;
     duet_status st = DUET_OK;
@@ -112,25 +144,51 @@ static duet_status hash_folder(duet_store *s, const char *path, char out[65], si
     int n = scandir(path, &e, chosen, by_name);
     if (n < 0) return dt_fail(err, DUET_E_IO, "%s: cannot read the folder: %s", path, strerror(errno));
     for (int i = 0; i < n; i++) {
-        char hex[65], *file = st ? NULL : dt_path_join(path, e[i]->d_name);
-        if (!st) st = file ? hash_one(s, file, hex, bytes, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", path);
-        if (!st) {
-            dt_sha256_add(&h, hex, 64);
-            dt_sha256_add(&h, "  ", 2);
-            dt_sha256_add(&h, e[i]->d_name, strlen(e[i]->d_name));
-            dt_sha256_add(&h, "\n", 1);
-        }
-        free(file);
+        if (!st) st = add_file(s, path, e[i]->d_name, &h, bytes, err);
         free(e[i]);
     }
     free(e);
+    if (!st && dt_peft_is(path)) st = add_base(s, path, &h, bytes, err);
     dt_sha256_hex(&h, out);
     return st;
 }
 
+/* "NAME-00001-of-00003.gguf": the number of files, and where the first number stands; else 0. */
+static int parts_of(const char *path, size_t *at) {
+    static const char shape[] = "-00000-of-00000.gguf";
+    size_t n = strlen(path), k = sizeof shape - 1;
+    if (n < k) return 0;
+    const char *tail = path + n - k;
+    for (size_t i = 0; i < k; i++)
+        if (shape[i] == '0' ? tail[i] < '0' || tail[i] > '9' : tail[i] != shape[i]) return 0;
+    *at = n - k + 1;
+    return (int)strtol(tail + 10, NULL, 10);
+}
+
+static duet_status hash_parts(duet_store *s, const char *path, size_t at, int parts, char out[65], size_t *bytes, duet_err *err) {
+    char digits[16], *name = dt_strdup(path), *slash = name ? strrchr(name, '/') : NULL;
+    duet_status st = name ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory", path);
+    dt_sha256 h;
+    dt_sha256_init(&h);
+    if (slash) *slash = 0;
+    const char *dir = slash == name ? "/" : slash ? name : "";
+    char *file = slash ? slash + 1 : name;
+    for (int i = 1; !st && i <= parts; i++) {
+        snprintf(digits, sizeof digits, "%05d", i % 100000);
+        memcpy(name + at, digits, 5);
+        st = add_file(s, dir, file, &h, bytes, err);
+    }
+    dt_sha256_hex(&h, out);
+    free(name);
+    return st;
+}
+
 duet_status duet_store_hash_file(duet_store *s, const char *path, char out[65], size_t *bytes, duet_err *err) {
-    size_t total = 0;
-    duet_status st = dt_path_is_dir(path) ? hash_folder(s, path, out, &total, err) : hash_one(s, path, out, &total, err);
+    size_t total = 0, at = 0;
+    int parts = parts_of(path, &at);
+    duet_status st = dt_path_is_dir(path) ? hash_folder(s, path, out, &total, err)
+                     : parts > 1          ? hash_parts(s, path, at, parts, out, &total, err)
+                                          : hash_one(s, path, out, &total, err);
     if (bytes) *bytes = total;
     return st;
 }

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/duet-store-XXXXXX", path[64], other[64];
+static char dir[] = "/tmp/duet-store-XXXXXX", path[64], other[96];
 
 static int set_up(void **state) {
     (void)state;
@@ -375,6 +375,36 @@ static void hashes_are_those_of_sha256sum(void **state) {
     write_file(file, "abd", 3);
     assert_int_equal(duet_store_hash_file(s, file, hex, NULL, &err), DUET_OK);
     assert_true(strcmp(hex, abc) && hex[63] != 'c');
+    static const char adapter[] = "{\"peft_type\":\"LORA\",\"r\":1,\"lora_alpha\":1,\"target_modules\":[\"q_proj\"],\"base_model_name_or_path\":\"../model\"}";
+    char lora[64];
+    snprintf(lora, sizeof lora, "%s/lora", dir);
+    assert_int_equal(dt_mkdirs(lora, NULL), DUET_OK);
+    snprintf(other, sizeof other, "%s/adapter_config.json", lora);
+    write_file(other, adapter, sizeof adapter - 1);
+    if (duet_store_hash_file(s, lora, hex, NULL, &err)) fail_msg("%s", err.text);
+    write_file(file, "abe", 3);
+    assert_int_equal(duet_store_hash_file(s, lora, again, NULL, &err), DUET_OK);
+    assert_string_not_equal(hex, again); /* another base */
+    write_file(file, "abd", 3);
+    assert_int_equal(duet_store_hash_file(s, file, hex, NULL, &err), DUET_OK);
+    for (int part = 1; part <= 2; part++) {
+        snprintf(other, sizeof other, "%s/x-0000%d-of-00002.gguf", dir, part);
+        write_file(other, part == 1 ? "abc" : "abd", 3);
+    }
+    dt_sha256_init(&h);
+    dt_sha256_add(&h, abc, 64);
+    dt_sha256_add(&h, "  x-00001-of-00002.gguf\n", 24);
+    dt_sha256_add(&h, hex, 64);
+    dt_sha256_add(&h, "  x-00002-of-00002.gguf\n", 24);
+    dt_sha256_hex(&h, again);
+    snprintf(other, sizeof other, "%s/x-00001-of-00002.gguf", dir);
+    char whole[65];
+    assert_int_equal(duet_store_hash_file(s, other, whole, &n, &err), DUET_OK);
+    assert_string_equal(whole, again);
+    assert_int_equal(n, 6);
+    unlink(other);
+    assert_int_equal(duet_store_hash_file(s, other, whole, &n, &err), DUET_E_IO);
+    snprintf(other, sizeof other, "%s/other.db", dir);
     assert_int_equal(duet_store_hash_file(s, "/nowhere", hex, NULL, &err), DUET_E_IO);
     duet_store_close(s);
     assert_int_equal(duet_store_hash_file(NULL, file, again, NULL, &err), DUET_OK);
