@@ -27,6 +27,7 @@
   const isNumber = (x) => typeof x === "number" && isFinite(x);
   const percent = (x, d) => (isNumber(x) ? (100 * x).toFixed(d == null ? 1 : d) : "–");
   const count = (x) => (isNumber(x) ? (Math.abs(x) >= 1000 ? Math.round(x).toLocaleString("en-US") : String(+x.toFixed(Math.abs(x) < 10 ? 2 : 1))) : "–");
+  const money = (x) => (isNumber(x) ? (x === 0 ? "0" : Math.abs(x) < 1e-4 ? x.toExponential(2) : x.toPrecision(3)) : "–");
   const plural = (n, word) => n.toLocaleString("en-US") + " " + word + (n === 1 ? "" : "s");
   const titleOf = (r) => ({ M: "M end to end", m: "m alone", duet: "pair" }[r.mode] || r.mode) + (r.variant ? ", " + r.variant : "");
   const sets = [...new Set(rows.map((r) => r.data))];
@@ -50,8 +51,8 @@
     const k = Object.keys(o || {}).map(Number).sort((a, b) => a - b).pop();
     return k > 1 ? { k, e: o[k] } : null;
   }
-  function extraKeys() { /* estimates that this page has no column of its own for: cost, seconds, what comes later */
-    const own = ["avg@k", "pass@k", "maj@k", "strict", "lenient", "no_answer", "truncated", "M_tokens", "m_tokens", "saved"];
+  function extraKeys() { /* estimates that this page has no column of its own for */
+    const own = ["avg@k", "pass@k", "maj@k", "strict", "lenient", "no_answer", "truncated", "M_tokens", "m_tokens", "saved", "cost", "cost_saved"];
     const keys = new Set();
     for (const r of rows) for (const k in r) if (!own.includes(k) && r[k] && typeof r[k] === "object" && isNumber(r[k].value)) keys.add(k);
     return [...keys];
@@ -65,6 +66,11 @@
     if (ks.length) columns.push(["pass@" + (ks.length === 1 ? ks[0] : "k"), atK("pass@k")], ["maj@" + (ks.length === 1 ? ks[0] : "k"), atK("maj@k")]);
     columns.push(["M tokens", tokens("M_tokens")], ["m tokens", tokens("m_tokens")], ["M saved", share("saved")], ["strict", share("strict")], ["lenient", share("lenient")],
       ["no answer", share("no_answer")], ["truncated", share("truncated")]);
+    if (rows.some((r) => r.cost && isNumber(r.cost.value))) {
+      columns.push(["cost a sample", (r) => estimateCell(r.cost, money, "")]);
+      if (rows.some((r) => r.M_alone && r.M_alone.cost)) columns.push(["cost of M alone", (r) => estimateCell(r.M_alone && r.M_alone.cost, money, "")]);
+      columns.push(["cost saved", share("cost_saved")]);
+    }
     for (const k of extraKeys()) columns.push([k.replace(/_/g, " "), tokens(k)]);
     columns.push(["questions", (r) => make("td", {}, count(r.questions) + (r.samples !== r.questions ? " × " + count(r.samples / r.questions) : ""))]);
     const body = make("tbody");
