@@ -27,6 +27,9 @@ duet_status dt_pair_text(const duet_tokenizer *t, const int32_t *ids, size_t n, 
     for (size_t i = 0; i < n && !st; i++) { /* never flushed: what does not end a character is dropped */
         const char *piece = NULL;
         size_t len = 0;
+        if (!duet_tokenizer_bytes(t, ids[i], &len)) { /* a row that only pads the model's vocabulary */
+            continue;
+        }
         st = duet_decoder_push(d, ids[i], &piece, &len, err);
         dt_buf_add(&text, piece ? piece : "", st ? 0 : len);
     }

@@ -76,6 +76,13 @@ static duet_signal_status public_status(dt_signal_status s) {
 static duet_status take_signal(const duet_pair *p, dt_pair_call *c, const int32_t *ids, size_t n, duet_err *err) {
     duet_pair_request *r = c->r;
     duet_status st = dt_pair_copy(ids, n, &r->signal_ids, &r->n_signal_ids, err);
+    size_t kept = 0, len = 0;
+    for (size_t i = 0; !st && i < n; i++) { /* models pad their vocabularies, each its own way: such ids are nothing to hand over */
+        if (duet_tokenizer_bytes(p->M.tok, ids[i], &len)) {
+            r->signal_ids[kept++] = ids[i];
+        }
+    }
+    r->n_signal_ids = st ? r->n_signal_ids : kept;
     return st ? st : dt_pair_text(p->M.tok, ids, n, false, &r->signal_text, &r->n_signal_text, err);
 }
 
