@@ -287,6 +287,8 @@ static dt_tri with_units(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     if ((ua && !read_unit(a, &u)) || (ub && !read_unit(b, &v))) return keys_equal(c, a, b);
     bool convert = ua && ub && u.known && v.known;
     if (convert && (units[u.known - 1].kind != units[v.known - 1].kind || u.power != v.power)) return DT_NO;
+    bool degrees = ua && ub && a->kid[0]->kind == N_DEG && b->kid[0]->kind == N_DEG;
+    if (degrees && u.name[0] != v.name[0]) return DT_NO; /* Celsius and Fahrenheit */
     if (ua && ub && !convert && (strchr(u.name, '/') || strchr(v.name, '/')) && strcmp(u.name, v.name) != 0) return DT_NO;
     const dt_node *x = ua ? quantity(c, a, &u, convert) : a, *y = ub ? quantity(c, b, &v, convert) : b;
     return x && y ? dt_ans_equal(c, x, y, by) : DT_UNKNOWN;
@@ -715,6 +717,7 @@ static const char *number_in_words(const char *x, size_t n) {
                {"nine", "9"},     {"ten", "10"},       {"eleven", "11"},     {"twelve", "12"},  {"thirteen", "13"}, {"fourteen", "14"},    {"fifteen", "15"},   {"sixteen", "16"},    {"seventeen", "17"},
                {"eighteen", "18"}, {"nineteen", "19"}, {"twenty", "20"},     {"thirty", "30"},  {"forty", "40"},    {"fifty", "50"},       {"sixty", "60"},     {"seventy", "70"},    {"eighty", "80"},
                {"ninety", "90"},  {"hundred", "100"},  {"onehundred", "100"}, {"first", "1"}, {"second", "2"}, {"third", "3"}, {"fourth", "4"}, {"fifth", "5"}, {"sixth", "6"}, {"seventh", "7"}, {"eighth", "8"}, {"ninth", "9"}, {"tenth", "10"},
+               {"onethird", "1/3"}, {"twothirds", "2/3"},
                {"half", "0.5"},  {"onehalf", "0.5"}, {"onequarter", "0.25"}, {"onefourth", "0.25"}, {"threequarters", "0.75"}, {"threefourths", "0.75"}};
     for (size_t i = 0; i < DT_COUNT(all); i++)
         if (n == strlen(all[i].word) && !memcmp(x, all[i].word, n)) return all[i].value;
@@ -725,6 +728,7 @@ static const char *number_in_words(const char *x, size_t n) {
 static dt_node *meant_by(dt_ans *c, const char *x, size_t n, const dt_node *other) {
     if (other->kind == N_EMPTY && says_nothing(x, n)) return dt_ans_node(c, N_EMPTY, 0);
     const char *v = is_expression(other) ? number_in_words(x, n) : NULL;
+    if (v && v[1] == '/') return dt_ans_node(c, N_DIV, 2, literal(c, v[0] == '1' ? "1" : "2"), literal(c, v + 2));
     dt_node *num = v ? literal(c, strncmp(v, "0.", 2) != 0 ? v : v + 2) : NULL;
     if (num && !strncmp(v, "0.", 2)) num->scale = (int)num->sn;
     return num;
@@ -801,6 +805,10 @@ static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
     if (a->kind == N_RATIO || b->kind == N_RATIO) return ratios(c, a, b, by);
     if (is_list(a) || is_list(b) || ((has_kind(a, N_PM) || has_kind(b, N_PM)) && !(a->kind == N_CUP || b->kind == N_CUP))) {
         dt_node *l = is_list(a) ? a : b, *o = is_list(a) ? b : a;
+        if (o->kind == N_TUPLE && l->kind == N_LIST && l->n && l->kid[0]->kind == N_REL && ordered_op(l->kid[0]->s[0])) { /* x >= 2 and x <= 5 */
+            dt_tri r = dt_ans_real_equal(c, a, b, by);
+            if (r != DT_UNKNOWN || c->why) return r;
+        }
         if (o->kind == N_TUPLE && l->kind == N_LIST) { /* "(1, 2)" without its brackets */
             bool interval = o->n == 2 && (o->s[0] == '[' || o->s[1] == ']');
             return o->n == l->n && !interval ? in_order(c, a->kid, b->kid, a->n, by) : DT_NO;

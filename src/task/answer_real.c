@@ -224,6 +224,21 @@ static bool relation(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int
     return half_line(n->kid[0], mirrored(n->s[0]), out) && half_line(n->kid[2], n->s[1], &right) && intersect(c, out, &right, by);
 }
 
+/* The conditions of a set: a comma means "and", and x in R says nothing. NULL = no memory. */
+static const dt_node *conditions(dt_ans *c, const dt_node *n) {
+    if (n->kind != N_LIST || n->n < 2 || n->s[0] == 'o') return n;
+    dt_node *x = dt_ans_node(c, N_LIST, 0);
+    if (!x || !(x->kid = dt_ans_alloc(c, (size_t)n->n, sizeof *x->kid))) return NULL;
+    x->s = "a";
+    x->sn = 1;
+    for (int i = 0; i < n->n; i++) {
+        const dt_node *k = n->kid[i];
+        bool real = k->kind == N_REL && k->n == 2 && k->s[0] == 'm' && dt_ans_is_line(k->kid[1]);
+        if (!real) x->kid[x->n++] = n->kid[i];
+    }
+    return x->n == 1 ? x->kid[0] : x->n ? x : n;
+}
+
 static bool build(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int depth) {
     reals other = {0};
     if (depth > 20 || !dt_ans_spend(c, 5)) return false;
@@ -270,6 +285,7 @@ static bool build(dt_ans *c, const dt_node *n, reals *out, dt_method *by, int de
     case N_BUILD: {
         const dt_node *pattern = n->kid[0], *cond = n->kid[1];
         if (pattern->kind == N_REL && pattern->n == 2 && pattern->s[0] == 'm' && dt_ans_is_line(pattern->kid[1])) pattern = pattern->kid[0];
+        if (!(cond = conditions(c, cond))) return false;
         if (!is_variable(pattern) || !build(c, cond, out, by, depth + 1)) return false;
         out->var = NULL; /* it is bound */
         return true;

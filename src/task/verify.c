@@ -129,10 +129,13 @@ static bool last_math(dt_span s, found *f, size_t *end) {
     if (!n) return false;
     f->s = in[n - 1];
     *end = to[n - 1];
+    bool all = n > 1 && !from[0] && to[n - 1] == s.n; /* nothing but math, commas and "and": "$a$, $b$" */
+    for (size_t k = 1; all && k < n; k++)
+        all = connects((dt_span){s.p + to[k - 1], from[k] - to[k - 1]});
     for (size_t k = n - 1; k > 0; k--) { /* "$a$ and $b$", "$a$, $b$ or $c$" */
         dt_span gap = {s.p + to[k - 1], from[k] - to[k - 1]};
         bool word = dt_span_find(gap, 0, "and") != SIZE_MAX || dt_span_find(gap, 0, "or") != SIZE_MAX;
-        if (!connects(gap) || !(word || (joined && memchr(gap.p, ',', gap.n)))) break;
+        if (!connects(gap) || !(all || word || (joined && memchr(gap.p, ',', gap.n)))) break;
         join(f, in[k - 1]);
         joined = true;
     }
