@@ -22,6 +22,7 @@ typedef struct duet_remote_options {
     double total_s;     /* ... for a whole answer, tries and waits included; 0 = 3600 */
     int tries;          /* of a request whose answer has not begun; 0 = 5 */
     int parallel;       /* requests under way at a time, of all calls together; 0 = 16 */
+    const volatile int *cancel; /* polled while the address is opened: non-zero gives DUET_E_CANCELLED; NULL = none */
 } duet_remote_options;
 
 typedef struct duet_backend_options {

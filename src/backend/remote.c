@@ -218,6 +218,7 @@ duet_status dt_remote_open(const char *address, const duet_backend_options *opt,
     r->idle_s = limit_of(o.idle_s, IDLE_S);
     r->total_s = limit_of(o.total_s, TOTAL_S);
     r->step_s = STEP_S;
+    r->cancel = o.cancel;
     r->tries = o.tries > 0 ? o.tries : TRIES;
     r->parallel = o.parallel > 0 ? o.parallel : PARALLEL;
     if (!r->base.name)

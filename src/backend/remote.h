@@ -116,6 +116,7 @@ typedef struct dt_remote {
     double connect_s, first_s, idle_s, total_s;
     double step_s; /* before the second try; doubles with each */
     int tries, parallel;
+    const volatile int *cancel; /* while it opens */
     pthread_mutex_t lock; /* of what follows */
     int running;          /* requests under way, of all calls */
     CURLM *idle[DT_REMOTE_IDLE]; /* with their open connections; a call takes one and gives it back */

@@ -13,6 +13,15 @@ static size_t on_bytes(char *bytes, size_t size, size_t n, void *user) {
     return dt_buf_add(b, bytes, n * size) ? n * size : 0;
 }
 
+static int on_progress(void *user, curl_off_t total, curl_off_t now, curl_off_t up_total, curl_off_t up_now) {
+    const dt_remote *r = user;
+    (void)total;
+    (void)now;
+    (void)up_total;
+    (void)up_now;
+    return r->cancel && __atomic_load_n(r->cancel, __ATOMIC_RELAXED);
+}
+
 /* Asks base + path, with a body where there is one. *status 0: no answer. to: where a redirect leads. */
 static CURLcode look_at(const dt_remote *r, const char *path, const char *body, dt_buf *page, long *status,
                         char detail[CURL_ERROR_SIZE], char to[256]) {
@@ -26,6 +35,9 @@ static CURLcode look_at(const dt_remote *r, const char *path, const char *body, 
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, page);
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
+        curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(easy, CURLOPT_XFERINFODATA, (void *)(uintptr_t)r);
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)((r->connect_s > 0 ? r->connect_s : 10) * 1000) + 20000);
         if (body)
             curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
@@ -135,7 +147,9 @@ duet_status dt_remote_look(dt_remote *r, duet_err *err) {
     duet_status st = DUET_OK;
     const CURLcode code = look_at(r, "/models", NULL, &page, &status, detail, to);
     json_t *j = status == 200 && page.data ? json_loadb(page.data, page.len, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    if (status == 401 || status == 403 || (status >= 300 && status < 400)) {
+    if (code == CURLE_ABORTED_BY_CALLBACK) {
+        st = dt_fail(err, DUET_E_CANCELLED, "interrupted");
+    } else if (status == 401 || status == 403 || (status >= 300 && status < 400)) {
         st = dt_remote_refused(r, status, page.data, page.len, to, 1, err);
     } else if (code && status == 0) {
         st = dt_remote_unreached(r, code, detail, 1, err);

@@ -22,7 +22,8 @@ duet_status cli_remote_options(const cli_args *a, char side, duet_remote_options
                                  .idle_s = a->idle_timeout,
                                  .total_s = a->answer_timeout,
                                  .tries = a->tries,
-                                 .parallel = a->parallel};
+                                 .parallel = a->parallel,
+                                 .cancel = cli_cancel()};
     return own ? key_of(side == 'M' ? "M-key-env" : "m-key-env", own, &out->key, err)
                : key_of("key-env", a->key_env, &out->key, err);
 }

@@ -484,6 +484,26 @@ static void test_cancelled_within_a_second_in_every_phase(void **state) {
     }
 }
 
+static void sleeps(void *user, fake_conn *c, const fake_request *r) {
+    (void)user;
+    (void)r;
+    fake_sleep(c, 30);
+}
+
+static void test_cancelled_while_it_opens(void **state) {
+    (void)state;
+    later l = {0};
+    pthread_t t;
+    duet_backend *b = NULL;
+    fake_server *s = fake_start(&(fake_options){.reply = sleeps});
+    pthread_create(&t, NULL, cancel_later, &l);
+    assert_int_equal(duet_backend_open(fake_address(s, "#m"), &(duet_backend_options){.remote = {.cancel = &l.flag}}, &b, NULL), DUET_E_CANCELLED);
+    pthread_join(t, NULL);
+    assert_true(dt_now() - l.at < 1.5);
+    assert_null(b);
+    fake_stop(s);
+}
+
 /* ---- counts ---- */
 
 typedef struct lie {
@@ -784,6 +804,7 @@ int main(void) {
         cmocka_unit_test(test_a_busy_server_is_asked_again_when_it_says),
         cmocka_unit_test(test_limits_in_time),
         cmocka_unit_test(test_cancelled_within_a_second_in_every_phase),
+        cmocka_unit_test(test_cancelled_while_it_opens),
         cmocka_unit_test(test_counts_are_believed_where_they_can_be_true),
         cmocka_unit_test(test_a_budget_is_kept_for_the_server),
         cmocka_unit_test(test_many_at_once_on_few_connections),
