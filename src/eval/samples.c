@@ -95,6 +95,7 @@ char *duet_eval_sample_line(const duet_eval_job *j, const char *instruction, con
                           duet_handoff_name(r->handoff), "signal_status", duet_signal_status_name(r->signal_status), "truncated", cut, "M_tokens",
                           (json_int_t)l->M.output_tokens, "m_tokens", (json_int_t)l->m.output_tokens, "M_prompt_tokens", (json_int_t)l->M.prompt_tokens, "m_prompt_tokens",
                           (json_int_t)l->m.prompt_tokens, "cost", money(l->cost), "M_alone", alone_json(l));
+    if (o && (l->M.estimated || l->m.estimated)) json_object_set_new(o, "tokens_estimated", json_true()); /* by us, not by the server that wrote them */
     char *text = o && !dt_eval_judge(o, NULL, NULL) ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(o);
     return text;
