@@ -10,6 +10,7 @@ enum { CLI_EVAL_PLANS = 24, CLI_EVAL_MODELS = 4 };
 /* A model is opened once, however many roles name its folder. */
 typedef struct cli_eval_models {
     const char *path[CLI_EVAL_MODELS], *rope[CLI_EVAL_MODELS];
+    char side[CLI_EVAL_MODELS]; /* whose options it was opened with */
     duet_backend *b[CLI_EVAL_MODELS];
     size_t n;
 } cli_eval_models;

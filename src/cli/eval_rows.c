@@ -21,7 +21,8 @@ static duet_status open_model(cli_evaluation *e, const char *path, char side, du
         return DUET_OK;
     for (size_t i = 0; i < s->n; i++) {
         if (strcmp(s->path[i], path) != 0 || !same_name(s->rope[i], o.model.rope_scaling) ||
-            !same_name(duet_backend_template(s->b[i]), o.chat_template))
+            !same_name(duet_backend_template(s->b[i]), o.chat_template) ||
+            (duet_backend_is_address(path) && s->side[i] != side)) /* keys and fields are each side's own */
             continue;
         *out = s->b[i];
         return DUET_OK;
@@ -31,6 +32,7 @@ static duet_status open_model(cli_evaluation *e, const char *path, char side, du
         return st;
     s->path[s->n] = path;
     s->rope[s->n] = o.model.rope_scaling;
+    s->side[s->n] = side;
     s->b[s->n++] = *out;
     return DUET_OK;
 }
