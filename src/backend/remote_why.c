@@ -4,7 +4,9 @@
 #include <string.h>
 
 static const char *tried(int tries, char out[48]) {
-    snprintf(out, 48, tries > 1 ? ", after %d tries" : "", tries);
+    out[0] = 0;
+    if (tries > 1)
+        snprintf(out, 48, ", after %d tries", tries);
     return out;
 }
 
