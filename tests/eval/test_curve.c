@@ -193,6 +193,48 @@ static void shares_from_one_pass(void **state) {
     duet_backend_close(m);
 }
 
+/* A shipped pair: m reads the beginnings of a signal out of its cache, for the whole of it was asked first. */
+static size_t cached[2], prompts[2]; /* of shares below 1, of 1 */
+
+static void count_cached(void *user, const duet_example *e, const duet_pair_request *r, int score) {
+    const seen *s = user;
+    bool whole = !strcmp(s->of->variant, "signal 100 %");
+    (void)e, (void)score;
+    cached[whole] += r->ledger.m.cached_tokens;
+    prompts[whole] += r->ledger.m.prompt_tokens;
+}
+
+static void shares_share_prefixes(void **state) {
+    (void)state;
+    duet_backend *M = NULL, *m = NULL;
+    duet_pair *pair = NULL;
+    duet_task *task = NULL;
+    duet_example q[6];
+    duet_err err = {{0}};
+    seen log = {0};
+    const duet_backend_options o = {.engine = {.n_threads = 1}};
+    const double share[] = {0.5, 0.75, 1};
+    duet_eval_row row[3];
+    duet_eval_curve c = {.share = share, .n = 3, .on_share = on_share};
+    if (duet_backend_open(DUET_MODELS "/swap-M-before", &o, &M, &err) || duet_backend_open(DUET_MODELS "/swap-m", &o, &m, &err) || duet_pair_create(M, m, NULL, &pair, &err) ||
+        duet_task_open("swap", NULL, 0, &task, &err))
+        fail_msg("%s", err.text);
+    for (uint64_t i = 0; i < DT_COUNT(q); i++)
+        if (duet_task_example(task, DUET_SPLIT_TEST, 0, i, &q[i], &err)) fail_msg("%s", err.text);
+    const duet_eval_job j = {.pair = pair, .data = "swap", .variant = "", .examples = q, .n = DT_COUNT(q), .signal_budget = -1, .answer_budget = 4, .grader = DUET_GRADE_PLAIN,
+                             .on_sample = count_cached, .user = &log};
+    if (duet_eval_curve_run(&j, &c, row, &err)) fail_msg("%s", err.text);
+    assert_true(row[2].accuracy == 1 && row[0].accuracy < 1);
+    printf("m's prompts: %zu of %zu tokens cached below 100 %%, %zu of %zu at 100 %%\n", cached[0], prompts[0], cached[1], prompts[1]);
+    assert_true(cached[0] * 10 > prompts[0] * 5 && cached[0] > cached[1]);
+    for (size_t i = 0; i < DT_COUNT(q); i++)
+        duet_example_clear(&q[i]);
+    duet_task_close(task);
+    duet_pair_destroy(pair);
+    duet_backend_close(M);
+    duet_backend_close(m);
+}
+
 static void rows_become_points(void **state) {
     (void)state;
     json_t *rows = json_loads("[{\"data\":\"d\",\"mode\":\"M\",\"variant\":\"\",\"avg@k\":{\"value\":1}},"
@@ -235,6 +277,7 @@ int main(void) {
         cmocka_unit_test(sentences_end),
         cmocka_unit_test(cuts_keep_sentences),
         cmocka_unit_test(shares_from_one_pass),
+        cmocka_unit_test(shares_share_prefixes),
         cmocka_unit_test(rows_become_points),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
