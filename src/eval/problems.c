@@ -109,7 +109,9 @@ static json_t *sentence(const problem *p) {
         if (!strcmp(says[k].kind, p->kind)) dt_buf_addf(&b, "%s, %s%s%s: %zu %s", p->data, p->mode, *p->variant ? " " : "", p->variant, p->n, p->n == 1 ? says[k].one : says[k].many);
     if (*p->why) dt_buf_addf(&b, ": %s", p->why);
     if (p->largest > LONG_ANSWER) dt_buf_addf(&b, ", at most %zu bytes", p->largest);
-    json_array_foreach(p->samples, i, s) dt_buf_addf(&b, "%s%s #%lld", i ? ", " : " (", text_in(s, "id"), (long long)json_integer_value(json_object_get(s, "repeat")));
+    json_array_foreach(p->samples, i, s) {
+        dt_buf_addf(&b, "%s%s #%lld", i ? ", " : " (", text_in(s, "id"), (long long)json_integer_value(json_object_get(s, "repeat")));
+    }
     dt_buf_adds(&b, p->n > SHOWN ? ", ...)" : ")");
     j = b.failed ? NULL : json_stringn(b.data, b.len);
     dt_buf_clear(&b);
