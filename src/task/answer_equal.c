@@ -665,7 +665,7 @@ static dt_tri tuples(dt_ans *c, dt_node *a, dt_node *b, dt_method *by) {
 static dt_tri loose(dt_ans *c, dt_node *a, dt_node *b, dt_method *by);
 
 dt_tri dt_ans_equal(dt_ans *c, const dt_node *ca, const dt_node *cb, dt_method *by) {
-    dt_node *a = dt_ans_alloc(c, 2, sizeof *a), *b = a + 1; /* shapes are taken apart, never changed */
+    dt_node *a = dt_ans_alloc(c, 2, sizeof *a), *b = a ? a + 1 : NULL; /* shapes are taken apart, never changed */
     if (!a || !dt_ans_spend(c, 2)) return DT_UNKNOWN;
     *a = *ca;
     *b = *cb;
