@@ -137,7 +137,7 @@ int cli_eval_replay(cli_evaluation *e) {
     int code = st ? cli_fail_input(st, &err) : 0;
     if (!code && (st = make_again(e, sample, &p, &err)))
         code = cli_fail_status(st, &err);
-    if (!code)
+    if (!code && was && p.line)
         code = compare(e, was, p.line, line);
     json_decref(line);
     free(was);

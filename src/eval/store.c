@@ -97,9 +97,9 @@ static duet_status make_tables(duet_store *s, duet_err *err) {
 
 static duet_status prepare_all(duet_store *s, duet_err *err) {
     static const char *const sql[DT_STORE_N] = {
-        [DT_STORE_GET] = "SELECT signal, answer, signal_ids, answer_ids, signal_status, handoff, cut, "
+        [DT_STORE_GET] = ("SELECT signal, answer, signal_ids, answer_ids, signal_status, handoff, cut, "
                          "reasoner_prompt, reasoner_cached, reasoner_output, reasoner_prefill_s, reasoner_decode_s, "
-                         "answerer_prompt, answerer_cached, answerer_output, answerer_prefill_s, answerer_decode_s, total_s, sum FROM sample WHERE key=?1",
+                         "answerer_prompt, answerer_cached, answerer_output, answerer_prefill_s, answerer_decode_s, total_s, sum FROM sample WHERE key=?1"),
         [DT_STORE_PUT] = "INSERT OR IGNORE INTO sample VALUES(?20,?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)",
         [DT_STORE_COUNT] = "SELECT count(*) FROM sample",
         [DT_STORE_GET_FILE] = "SELECT sha256 FROM file WHERE path=?1 AND stamp=?2",

@@ -25,7 +25,7 @@ static duet_status remembered(duet_store *s, const char *path, const char *stamp
     int rc = sqlite3_step(q);
     const char *hex = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(q, 0) : NULL;
     duet_status st = hex && strlen(hex) == 64 ? DUET_OK : rc == SQLITE_ROW || rc == SQLITE_DONE ? DUET_END : dt_store_fail(s, rc, err);
-    if (!st) memcpy(out, hex, 65);
+    if (hex && !st) memcpy(out, hex, 65);
     sqlite3_reset(q);
     pthread_mutex_unlock(&s->lock);
     return st;
