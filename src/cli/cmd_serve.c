@@ -90,7 +90,7 @@ static int run(const cli_command *self, cli_args *a) {
     const duet_serve_options o = options(a, &v);
     st = duet_server_create(v.pair, v.M, v.m, &o, &v.server, &err);
     if (!st && !a->quiet)
-        fprintf(stderr, "duet: listening on %s\n", duet_server_address(v.server));
+        fprintf(stderr, "duet: listening on %s%s\n", duet_server_address(v.server), a->unix_socket ? "" : "/ (a page to ask from)");
     if (!st)
         st = duet_server_run(v.server, cli_cancel(), &err);
     service_close(&v);
@@ -133,6 +133,7 @@ const cli_command cli_serve = {
             "reasoning_content, the answer as content, costs as usage and duet; docs/serving.md has the fields.\n\n"
             "Budgets and sampling are those of requests that name none. Without --seed each such request has a seed of its own, "
             "told in its answer.\n\n"
+            "A browser that opens the printed address gets a page to ask from.\n\n"
             "Ctrl-C or SIGTERM takes no more connections and lets all answers finish; a second one ends at once.",
     .examples = "duet serve -M models/register-M -m models/register-m --port 8080  # then ask http://127.0.0.1:8080/v1\n"
                 "duet serve -M M.gguf -m m.gguf --host 0.0.0.0 --api-key-env KEY  # for others, with a key",

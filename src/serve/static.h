@@ -11,7 +11,7 @@ typedef struct dt_static_file {
     size_t n;
 } dt_static_file;
 
-size_t dt_static_files(const dt_static_file **out); /* web.c: all of them */
+bool dt_static_find(const char *path, dt_static_file *out); /* web.c */
 
 bool dt_static_route(const char *path);
 void dt_static_get(dt_conn *c); /* no key is asked for: there is nothing in them that others may not see */

@@ -1,16 +1,25 @@
-/* The page at / and what it loads. */
+/* The page at / and what it loads: the files of src/serve/web/, embedded in the program. */
 #include "serve/static.h"
 
-static const char index_html[] =
-    "<!doctype html><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>duet</title>"
-    "<h1>duet</h1><p>This is a server for clients of the OpenAI API: <code>/v1/chat/completions</code>. It knows these models: "
-    "<code>/v1/models</code>; and says how it is: <code>/health</code>, <code>/props</code>, <code>/metrics</code>.</p>";
+#include "base/embed.h"
 
-static const dt_static_file files[] = {
-    {"/", "text/html; charset=utf-8", index_html, sizeof index_html - 1},
+extern const dt_embedded dt_serve_web[]; /* made by CMakeLists.txt */
+
+static const struct {
+    const char *path, *name, *type;
+} known[] = {
+    {"/",          "index.html", "text/html; charset=utf-8"      },
+    {"/app.js",    "app.js",     "text/javascript; charset=utf-8"},
+    {"/style.css", "style.css",  "text/css; charset=utf-8"       },
 };
 
-size_t dt_static_files(const dt_static_file **out) {
-    *out = files;
-    return DT_COUNT(files);
+bool dt_static_find(const char *path, dt_static_file *out) {
+    for (size_t i = 0; i < DT_COUNT(known); i++) {
+        if (strcmp(known[i].path, path) != 0)
+            continue;
+        const dt_embedded *f = dt_embed_find(dt_serve_web, known[i].name);
+        *out = (dt_static_file){known[i].path, known[i].type, f->data, f->n};
+        return true;
+    }
+    return false;
 }
