@@ -27,7 +27,7 @@ static void on_token(void *user, int stage, int32_t id, float logprob, const due
 
 static void work(dt_job *j) {
     dt_chat *a = (dt_chat *)j;
-    if (j->cancel)
+    if (__atomic_load_n(&j->cancel, __ATOMIC_RELAXED))
         a->st = dt_fail(&a->err, DUET_E_CANCELLED, "cancelled before it began");
     else if (!dt_format_prepare(a))
         a->st = duet_pair_answer(j->s->pair, a->reqs, (size_t)a->ask.n, &j->cancel, &a->err);
@@ -96,6 +96,7 @@ static void finish(dt_job *j) {
     dt_chat *a = (dt_chat *)j;
     dt_conn *c = j->conn;
     dt_fault f;
+    a->over = true;
     sum_up(a);
     if (a->st == DUET_E_CANCELLED && j->stopped)
         a->st = DUET_OK; /* on request: what there is is the answer */
@@ -159,7 +160,7 @@ static void chat_log(const dt_job *j, json_t *line) {
     const duet_ledger *l = &a->ledger;
     json_object_set_new(line, "model", json_string(a->ask.model));
     json_object_set_new(line, "stream", json_boolean(a->ask.stream));
-    if (!(j->t_done > 0))
+    if (!a->over)
         return; /* its client left before the end: the ledger is not there yet */
     json_object_set_new(line, "queue_s", json_real(j->t_begun > 0 ? j->t_begun - j->t_queued : j->t_done - j->t_queued));
     json_object_set_new(line, "M_tokens", json_integer((json_int_t)l->M.output_tokens));

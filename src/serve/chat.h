@@ -31,6 +31,7 @@ typedef struct dt_chat {
     } *voices;
     duet_grammar *grammar; /* owned; NULL = the answer is any text */
     bool format_failed;    /* the schema is what is wrong */
+    bool over;             /* no thread writes to this any more */
     duet_status st;
     duet_err err;
     char *head; /* what all chunks of its stream begin with */
