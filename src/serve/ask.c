@@ -174,8 +174,15 @@ static bool read_model(dt_ask *a, const char *name, const json_t *v, dt_fault *f
 }
 
 static bool read_messages(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
-    (void)name;
+    if (a->completion)
+        return dt_fault_set(f, 400, name, "unknown_parameter", "%s: completions have a prompt", name);
     return dt_ask_messages(a, v, f);
+}
+
+static bool read_prompt(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
+    if (!a->completion)
+        return dt_fault_set(f, 400, name, "unknown_parameter", "%s: chat completions have messages", name);
+    return dt_ask_prompt(a, v, f);
 }
 
 static bool read_stream(dt_ask *a, const char *name, const json_t *v, dt_fault *f) {
@@ -257,6 +264,7 @@ static bool read_labels(dt_ask *a, const char *name, const json_t *v, dt_fault *
 static const dt_field fields[] = {
     {"model",                 read_model                },
     {"messages",              read_messages             },
+    {"prompt",                read_prompt               },
     {"stream",                read_stream               },
     {"stream_options",        read_stream_options       },
     {"n",                     read_n                    },
@@ -323,6 +331,7 @@ static bool settle_budgets(dt_ask *a, int named, dt_fault *f) {
 bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *a, dt_fault *f) {
     int named = 0;
     *a = (dt_ask){.body = body,
+                  .completion = a->completion,
                   .n = 1,
                   .signal_budget = s->opt.signal_budget,
                   .answer_budget = s->opt.answer_budget,
@@ -336,7 +345,10 @@ bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *a, dt_fault *f) {
     if (!a->model)
         return dt_fault_set(f, 400, "model", NULL, "model: is missing");
     if (!a->turns)
-        return dt_fault_set(f, 400, "messages", NULL, "messages: is missing");
+        return a->completion ? dt_fault_set(f, 400, "prompt", NULL, "prompt: is missing")
+                             : dt_fault_set(f, 400, "messages", NULL, "messages: is missing");
+    if (a->completion && a->logprobs)
+        return dt_fault_set(f, 400, "logprobs", NULL, "logprobs: only of chat completions");
     if (a->include_usage_given && !a->stream)
         return dt_fault_set(f, 400, "stream_options", NULL, "stream_options: only with stream");
     return dt_model_read(s, a->model, &a->mode, &named, f) && settle_budgets(a, named, f) && dt_shape_settle(s, a, f);

@@ -10,6 +10,7 @@
 
 typedef struct dt_ask {
     json_t *body; /* owned; texts are borrowed from it */
+    bool completion; /* a prompt instead of messages: the question */
     const char *model;
     duet_mode mode;
     duet_message *turns; /* the conversation; its last turn is the question */
@@ -39,7 +40,7 @@ typedef struct dt_ask {
 } dt_ask;
 
 /* Takes body, also where it fails; dt_ask_clear in either case. */
-bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *out, dt_fault *f);
+bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *out, dt_fault *f); /* out->completion is read: 0 = messages */
 void dt_ask_clear(dt_ask *a);
 
 /* fields.c: one value of a JSON object; name is for the fault. */
@@ -67,6 +68,7 @@ bool dt_shape_settle(const dt_server *s, dt_ask *a, dt_fault *f);
 
 /* messages.c */
 bool dt_ask_messages(dt_ask *a, const json_t *messages, dt_fault *f);
+bool dt_ask_prompt(dt_ask *a, const json_t *prompt, dt_fault *f); /* a string, or an array of one */
 
 /* models.c: "duet", "duet-M", "duet-m", with "@N" behind: the mode and the budget (DT_ASK_UNSET = none named). */
 bool dt_model_read(const dt_server *s, const char *name, duet_mode *mode, int *budget, dt_fault *f);

@@ -219,7 +219,7 @@ static bool prepare(dt_chat *a) {
     return true;
 }
 
-void dt_chat_start(dt_conn *c, json_t *body) {
+static void start(dt_conn *c, json_t *body, bool completion) {
     dt_server *s = c->s;
     dt_fault f;
     dt_chat *a = calloc(1, sizeof *a);
@@ -229,7 +229,8 @@ void dt_chat_start(dt_conn *c, json_t *body) {
         dt_conn_fault(c, &f);
         return;
     }
-    dt_jobs_init(s, &a->job, &kind, c, "chatcmpl");
+    dt_jobs_init(s, &a->job, &kind, c, completion ? "cmpl" : "chatcmpl");
+    a->ask.completion = completion;
     a->created = dt_serve_wall();
     bool ok = dt_ask_read(s, body, &a->ask, &f);
     if (ok && !a->ask.seed_given && !s->opt.fixed_seed)
@@ -246,4 +247,12 @@ void dt_chat_start(dt_conn *c, json_t *body) {
         return;
     chat_free(&a->job);
     dt_conn_fault(c, &f);
+}
+
+void dt_chat_start(dt_conn *c, json_t *body) {
+    start(c, body, false);
+}
+
+void dt_completion_start(dt_conn *c, json_t *body) {
+    start(c, body, true);
 }

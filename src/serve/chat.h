@@ -39,6 +39,7 @@ typedef struct dt_chat {
 } dt_chat;
 
 void dt_chat_start(dt_conn *c, json_t *body); /* POST /v1/chat/completions; body: taken */
+void dt_completion_start(dt_conn *c, json_t *body); /* POST /v1/completions */
 
 duet_status dt_format_prepare(dt_chat *a); /* format.c */
 

@@ -96,3 +96,17 @@ bool dt_ask_messages(dt_ask *a, const json_t *messages, dt_fault *f) {
         return dt_fault_set(f, 400, "messages", NULL, "messages: the last one is the %s's; it must be the user's", a->turns[n - 1].role);
     return true;
 }
+
+bool dt_ask_prompt(dt_ask *a, const json_t *prompt, dt_fault *f) {
+    if (json_array_size(prompt) == 1)
+        prompt = json_array_get(prompt, 0);
+    if (!json_is_string(prompt))
+        return dt_fault_set(f, 400, "prompt", NULL, "prompt: neither a string nor an array of one string");
+    a->turns = dt_calloc(1, sizeof *a->turns);
+    a->owned = dt_calloc(1, sizeof *a->owned);
+    if (!a->turns || !a->owned)
+        return dt_fault_set(f, 500, NULL, NULL, "no memory");
+    a->n_turns = 1;
+    a->turns[0] = (duet_message){"user", json_string_value(prompt), json_string_length(prompt)};
+    return true;
+}

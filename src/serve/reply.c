@@ -59,6 +59,9 @@ static json_t *text(const char *s, size_t n) {
 
 static json_t *choice(const dt_chat *a, int i) {
     const duet_pair_request *r = &a->reqs[i];
+    if (a->ask.completion)
+        return json_pack("{s:i,s:o,s:n,s:s}", "index", i, "text", text(r->answer_text, r->n_answer_text), "logprobs", "finish_reason",
+                         dt_reply_finish(a, i));
     json_t *message = json_pack("{s:s,s:o,s:n}", "role", "assistant", "content", text(r->answer_text, r->n_answer_text), "refusal");
     if (message && !a->ask.hide_reasoning && a->ask.mode != DUET_MODE_m)
         json_object_set_new(message, a->ask.reasoning_name ? "reasoning" : "reasoning_content", text(r->signal_text, r->n_signal_text));
@@ -69,7 +72,7 @@ json_t *dt_reply_whole(const dt_chat *a) {
     json_t *choices = json_array();
     for (int i = 0; i < a->ask.n; i++)
         json_array_append_new(choices, choice(a, i));
-    return json_pack("{s:s,s:s,s:I,s:s,s:o,s:o,s:s,s:o}", "id", a->job.id, "object", "chat.completion", "created", (json_int_t)a->created,
+    return json_pack("{s:s,s:s,s:I,s:s,s:o,s:o,s:s,s:o}", "id", a->job.id, "object", a->ask.completion ? "text_completion" : "chat.completion", "created", (json_int_t)a->created,
                      "model", a->ask.model, "choices", choices, "usage", dt_reply_usage(a), "system_fingerprint", "duet-" DUET_VERSION,
                      "duet", dt_reply_duet(a));
 }

@@ -29,6 +29,7 @@ static const route routes[] = {
     {"GET",  "/props",               false, dt_props_get,   NULL              },
     {"GET",  "/metrics",             false, dt_metrics_get, NULL              },
     {"POST", "/v1/chat/completions", false, NULL,           dt_chat_start     },
+    {"POST", "/v1/completions",      false, NULL,           dt_completion_start},
     {"POST", "/tokenize",            false, NULL,           dt_tokens_encode  },
     {"POST", "/detokenize",          false, NULL,           dt_tokens_decode  },
     {"POST", "/apply-template",      false, NULL,           dt_tokens_template},

@@ -20,8 +20,8 @@ static bool make_head(dt_chat *a) {
     json_t *model = json_string(a->ask.model);
     char *quoted = model ? json_dumps(model, JSON_ENCODE_ANY) : NULL;
     json_decref(model);
-    dt_buf_addf(&b, "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":%s,\"system_fingerprint\":\"duet-%s\",%s\"choices\":[",
-                a->job.id, (long long)a->created, quoted ? quoted : "\"\"", DUET_VERSION, a->ask.include_usage ? "\"usage\":null," : "");
+    dt_buf_addf(&b, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":%s,\"system_fingerprint\":\"duet-%s\",%s\"choices\":[",
+                a->job.id, a->ask.completion ? "text_completion" : "chat.completion.chunk", (long long)a->created, quoted ? quoted : "\"\"", DUET_VERSION, a->ask.include_usage ? "\"usage\":null," : "");
     free(quoted);
     a->head = b.failed ? (dt_buf_clear(&b), NULL) : dt_buf_take(&b);
     return a->head != NULL;
@@ -30,7 +30,8 @@ static bool make_head(dt_chat *a) {
 /* A chunk of one choice. extra: what stands behind the choices. Log-probs that wait go with it, if it has text or is the last. */
 static void chunk(dt_chat *a, int choice, const char *delta, const char *finish, const char *extra) {
     dt_buf b = {0}, *logprobs = &a->choices[choice].logprobs;
-    dt_buf_addf(&b, "%s{\"index\":%d,\"delta\":{%s},\"logprobs\":", a->head, choice, delta);
+    dt_buf_addf(&b, a->ask.completion ? "%s{\"index\":%d,%s,\"logprobs\":" : "%s{\"index\":%d,\"delta\":{%s},\"logprobs\":", a->head, choice,
+                *delta || !a->ask.completion ? delta : "\"text\":\"\"");
     if (logprobs->len)
         dt_buf_addf(&b, "{\"content\":[%s],\"refusal\":null}", logprobs->data);
     else
@@ -55,7 +56,9 @@ void dt_sse_begin(dt_chat *a) {
         return; /* again at the next tick */
     snprintf(id, sizeof id, "X-Duet-Answer: %s\r\n", a->job.id);
     dt_conn_stream(a->job.conn, "text/event-stream", id);
-    for (int i = 0; i < a->ask.n; i++)
+    if (a->ask.completion)
+        dt_conn_write(a->job.conn, ": taken\n\n", 9);
+    for (int i = 0; i < a->ask.n && !a->ask.completion; i++)
         chunk(a, i, "\"role\":\"assistant\",\"content\":\"\"", NULL, NULL);
 }
 
@@ -71,7 +74,7 @@ void dt_sse_text(dt_chat *a, int choice, int stage, const char *text, size_t n) 
     if (!a->head)
         return;
     if (stage == 0) {
-        if (!a->ask.hide_reasoning)
+        if (!a->ask.hide_reasoning && !a->ask.completion)
             say(a, choice, a->ask.reasoning_name ? "reasoning" : "reasoning_content", text, n);
         return;
     }
@@ -79,7 +82,7 @@ void dt_sse_text(dt_chat *a, int choice, int stage, const char *text, size_t n) 
         keep--;
     if (keep) {
         dt_buf_add(held, text, keep);
-        say(a, choice, "content", held->data, held->len);
+        say(a, choice, a->ask.completion ? "text" : "content", held->data, held->len);
         held->len = 0;
     }
     dt_buf_add(held, text + keep, n - keep);

@@ -124,7 +124,7 @@ static int watch(double minutes, pthread_t *threads) {
         most_waiting = waiting > most_waiting ? waiting : most_waiting;
         reply_clear(&r);
     }
-    crowd.over = 1;
+    __atomic_store_n(&crowd.over, 1, __ATOMIC_RELAXED);
     for (int i = 0; i < crowd.n; i++)
         pthread_join(threads[i], NULL);
     reply r = {0};

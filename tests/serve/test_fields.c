@@ -88,6 +88,31 @@ static void test_several_answers(void **state) {
     json_decref(j);
 }
 
+/* The older way to ask: the prompt is the question. */
+static void test_completions(void **state) {
+    (void)state;
+    json_t *j = ask_json("/v1/completions", "{\"model\":\"duet\",\"prompt\":\"question\"}", 200);
+    assert_string_equal(json_string_value(json_object_get(j, "object")), "text_completion");
+    assert_string_equal(json_string_value(json_object_get(first_choice(j), "text")), "the answer is 4");
+    json_decref(j);
+    reply r = ask(s.port, "POST", "/v1/completions", NULL, "{\"model\":\"duet\",\"prompt\":[\"question\"],\"stream\":true}");
+    dt_buf text = {0};
+    for (char *line = r.body.data; line && *line; line = strstr(line, "\n\n") ? strstr(line, "\n\n") + 2 : NULL) {
+        const size_t n = (size_t)(strstr(line, "\n\n") - line);
+        json_t *one = n > 6 ? json_loadb(line + 6, n - 6, 0, NULL) : NULL;
+        const char *piece = json_string_value(json_object_get(first_choice(one), "text"));
+        dt_buf_adds(&text, piece ? piece : "");
+        json_decref(one);
+    }
+    assert_string_equal(text.data, "the answer is 4");
+    assert_non_null(strstr(r.body.data, "data: [DONE]"));
+    dt_buf_clear(&text);
+    reply_clear(&r);
+    json_decref(ask_json("/v1/completions", "{\"model\":\"duet\"}", 400));
+    json_decref(ask_json("/v1/completions", "{\"model\":\"duet\"," QUESTION "}", 400));
+    json_decref(ask_json(CHAT, "{\"model\":\"duet\",\"prompt\":\"q\"}", 400));
+}
+
 /* Every token of the answer but the one that ended it; streamed or not, the same. */
 static void test_logprobs(void **state) {
     (void)state;
@@ -405,6 +430,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_stop_strings, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_names_of_the_signal, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_several_answers, open_default, close_it),
+        cmocka_unit_test_setup_teardown(test_completions, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_logprobs, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_biases_name_tokens, open_default, close_it),
         cmocka_unit_test_setup_teardown(test_formats, open_default, close_it),
