@@ -7,6 +7,8 @@
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <pthread.h>
+#include <time.h>
 
 #define TURN "<|im_start|>user\nquestion<|im_end|>\n<|im_start|>assistant\n"
 
@@ -1086,6 +1088,110 @@ static void test_random_models_end_to_end(void **state) {
     duet_backend_close(b[1]);
 }
 
+/* ---- many callers ---- */
+
+enum { CALLERS = 4, EACH = 6 };
+
+typedef struct one_caller {
+    duet_pair *pair;
+    duet_grammar *g[3]; /* by mode, shared by all callers */
+    duet_pair_request r[EACH];
+    char text[EACH][32];
+    volatile int cancel;
+    int first;
+    size_t heard;
+    duet_status st[EACH];
+} one_caller;
+
+static int hear(void *user, int st, const char *text, size_t n) {
+    one_caller *c = user;
+    (void)st;
+    (void)text;
+    c->heard += n;
+    return 0;
+}
+
+static void fill_caller(one_caller *c, int k) {
+    static const char *const stop[] = {"e", "zz"};
+    c->first = k;
+    for (int i = 0; i < EACH; i++) {
+        const duet_mode mode = (duet_mode)((k + i) % 3);
+        snprintf(c->text[i], sizeof c->text[i], "add %d take %d", i / 2, k / 2);
+        c->r[i] = (duet_pair_request){.question = c->text[i], .n_question = strlen(c->text[i]), .mode = mode,
+                                      .signal_budget = 20, .answer_budget = 30, .key = (uint64_t)(10 * k + i),
+                                      .M = {.temperature = 1, .seed = 5}, .m = {.temperature = 1, .seed = 5},
+                                      .answer_grammar = i % 2 ? c->g[mode] : NULL, .stop = stop, .n_stop = i % 2 ? 0 : 2,
+                                      .on_text = hear, .user = c, .top_logprobs = i % 3};
+    }
+}
+
+static void *call_pair(void *arg) {
+    one_caller *c = arg;
+    for (int i = 0; i < EACH; i++) {
+        c->st[i] = duet_pair_answer(c->pair, &c->r[i], 1, &c->cancel, NULL);
+    }
+    return NULL;
+}
+
+/* Threads ask one pair at the same time, with one grammar among them; one of them leaves. The others get what they get alone. */
+static void test_many_callers_of_one_pair(void **state) {
+    (void)state;
+    char dir[2][64];
+    duet_backend *b[2];
+    duet_pair *p = NULL;
+    static one_caller alone[CALLERS], all[CALLERS];
+    duet_grammar *g[3];
+    for (int i = 0; i < 2; i++) {
+        model_folder(dir[i], tok, duet_tokenizer_size(tok), 256, 30 + (uint64_t)i);
+        assert_int_equal(duet_backend_open(dir[i], &(duet_backend_options){.engine = {.n_threads = 2, .max_seqs = 3}}, &b[i], NULL), DUET_OK);
+        assert_int_equal(dt_remove_tree(dir[i], NULL), DUET_OK);
+    }
+    assert_int_equal(duet_pair_create(b[0], b[1], NULL, &p, NULL), DUET_OK);
+    for (int mode = 0; mode < 3; mode++) {
+        assert_int_equal(duet_pair_grammar(p, (duet_mode)mode, NULL, 0, &g[mode], NULL), DUET_OK);
+    }
+    for (int round = 0; round < 3; round++) {
+        pthread_t t[CALLERS];
+        for (int k = 0; k < CALLERS; k++) {
+            alone[k] = (one_caller){.pair = p, .g = {g[0], g[1], g[2]}};
+            all[k] = alone[k];
+            fill_caller(&alone[k], k);
+            fill_caller(&all[k], k);
+            call_pair(&alone[k]);
+        }
+        for (int k = 0; k < CALLERS; k++) {
+            assert_int_equal(pthread_create(&t[k], NULL, call_pair, &all[k]), 0);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 3000000L * round}, NULL);
+        __atomic_store_n(&all[1].cancel, 1, __ATOMIC_RELAXED);
+        for (int k = 0; k < CALLERS; k++) {
+            pthread_join(t[k], NULL);
+        }
+        for (int k = 0; k < CALLERS; k++) {
+            for (int i = 0; i < EACH; i++) {
+                duet_pair_request *x = &alone[k].r[i], *y = &all[k].r[i];
+                assert_true(all[k].st[i] == DUET_OK || (k == 1 && all[k].st[i] == DUET_E_CANCELLED));
+                if (all[k].st[i] == DUET_OK) {
+                    assert_string_equal(x->signal_text, y->signal_text);
+                    assert_string_equal(x->answer_text, y->answer_text);
+                    assert_int_equal(x->n_answer_ids, y->n_answer_ids);
+                    assert_int_equal(x->answer_stop, y->answer_stop);
+                    assert_memory_equal(x->answer_logprobs, y->answer_logprobs, x->n_answer_ids * sizeof(float));
+                    assert_int_equal(x->ledger.M.output_tokens, y->ledger.M.output_tokens);
+                }
+                duet_pair_request_clear(x);
+                duet_pair_request_clear(y);
+            }
+        }
+    }
+    for (int mode = 0; mode < 3; mode++) {
+        duet_grammar_destroy(g[mode]);
+    }
+    duet_pair_destroy(p);
+    duet_backend_close(b[0]);
+    duet_backend_close(b[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_request_starts_with_what_the_models_advise),
@@ -1109,6 +1215,7 @@ int main(void) {
         cmocka_unit_test(test_what_a_mode_needs),
         cmocka_unit_test(test_ledger),
         cmocka_unit_test(test_random_models_end_to_end),
+        cmocka_unit_test(test_many_callers_of_one_pair),
     };
     tok = small_tokenizer(0);
     other = small_tokenizer(1);
