@@ -143,34 +143,39 @@ def check(page, rows, results):
     same([e for e in b.get_log("browser") if e["level"] == "SEVERE"], [], "errors in the console")
 
 
-def main():
-    duet, picture = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        print("skipped: page: no chromium with chromedriver; Debian: apt-get install chromium chromium-driver")
-        return
+def chromium(name, size):
+    """A browser without a window, driven; None, said aloud, where there is none."""
+    found, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not found or not driver:
+        print(f"skipped: {name}: no chromium with chromedriver; Debian: apt-get install chromium chromium-driver")
+        return None
     from selenium import webdriver
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1500", "--hide-scrollbars"):
+    options.binary_location = found
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--window-size={size}", "--hide-scrollbars"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+
+def main():
+    duet, picture = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
+    browser = chromium("page", "1200,1500")
+    if not browser:
+        return
     folder = tempfile.mkdtemp()
     try:
         rows, results = make(duet, folder)
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        try:
-            page = Page(browser, f"file://{folder}/report.html")
-            check(page, rows, results)
-            if picture:
-                browser.set_window_size(1200, 1500)
-                browser.get("about:blank")
-                browser.get(page.url)
-                browser.save_screenshot(picture)
-        finally:
-            browser.quit()
+        page = Page(browser, f"file://{folder}/report.html")
+        check(page, rows, results)
+        if picture:
+            browser.set_window_size(1200, 1500)
+            browser.get("about:blank")
+            browser.get(page.url)
+            browser.save_screenshot(picture)
         print(f"page: report.html in Chromium: {page.checks} checks")
     finally:
+        browser.quit()
         shutil.rmtree(folder)
 
 

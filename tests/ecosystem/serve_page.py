@@ -9,13 +9,12 @@ import http.client
 import http.server
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
 
-from page import Page
+from page import Page, chromium
 
 QUESTION = "c? c=d+1 d=e-3 a=6 e=a+4"
 NASTY = "caf\u00e9 \U0001f986 \u4f60\u597d <img src=x onerror=\"document.title='owned'\"></script>&amp;\n\ttab \u2028 \"quoted\" \\frac{1}{2}"
@@ -106,8 +105,10 @@ class Way(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/props" and self.server.props is not None:
             self.answer(200, json.dumps(self.server.props).encode())
-        else:
+        elif self.server.behind:
             self.forward()
+        else:
+            self.answer(200, b'{"object":"list","data":[{"id":"far","object":"model"}]}')
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -324,6 +325,35 @@ def hand_over(d, proxy):
     proxy.props = None
 
 
+def slow_M(d, duet):
+    """A duet serve whose M is far away and slow: what the buttons say reaches it, and the ledger still comes."""
+    def thinks(h):
+        h.begin()
+        for _ in range(400):
+            h.say(chunk(reasoning_content="on and "))
+            time.sleep(0.05)
+    far = Proxy(0)
+    far.script = thinks
+    server, url = Serve(duet, "-M", f"{far.url}v1#far", "-m", "models/register-m"), d.url
+    try:
+        d.url = f"http://127.0.0.1:{server.port}/"
+        d.open()
+        for button, wanted in (("hand-over", "s"), ("stop", "stopped")):
+            d.ask(QUESTION, beside=False)
+            d.wait("M's signal comes from afar", "const l = document.querySelector('.lane .signal .text'); return l && l.textContent.startsWith('on and on')")
+            d.b.find_element("id", button).click()
+            lane = d.ended()
+            d.same((wanted in lane["state"], lane["fault"]), (True, ""), f"{button}: {lane['state']}")
+            d.same(lane["signal"].startswith("on and on") and len(lane["signal"]) < 2000, True, "the signal until then")
+            d.same(len(lane["rows"]), 2, "the ledger's rows")
+            d.same(any("~" == r[2][:1] and r[1] == "" for r in lane["rows"]), False, f"the server's own counts: {lane['rows']}")
+            d.same(button == "hand-over" and "on request" not in lane["why"], False, f"why: {lane['why']}")
+            d.same(bool(lane["answer"]), button == "hand-over", "an answer of m")
+    finally:
+        server.end()
+        d.url = url
+
+
 def looks(d):
     def contrast(selector, prop="color"):
         return d.js("""const rgb = c => c.match(/[\\d.]+/g).slice(0, 3).map(Number);
@@ -405,38 +435,29 @@ def picture(d, proxy, path):
 
 def main():
     duet, shot = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        print("skipped: serve_page: no chromium with chromedriver; Debian: apt-get install chromium chromium-driver")
+    browser = chromium("serve_page", "1240,1000")
+    if not browser:
         return
-    from selenium import webdriver
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1240,1000", "--hide-scrollbars"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     models = ["-M", "models/register-M", "-m", "models/register-m"]
     server = Serve(duet, *models)
-    proxy = Proxy(server.port)
     try:
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        try:
-            d = Desk(browser, proxy.url)
-            watch(d, proxy)
-            stop(d, proxy)
-            budgets(d, proxy)
-            history(d)
-            hostile(d, proxy)
-            hand_over(d, proxy)
-            looks(d)
-            keys(d, duet, models)
-            if shot:
-                d.url = proxy.url
-                picture(d, proxy, shot)
-        finally:
-            browser.quit()
+        proxy = Proxy(server.port)
+        d = Desk(browser, proxy.url)
+        watch(d, proxy)
+        stop(d, proxy)
+        budgets(d, proxy)
+        history(d)
+        hostile(d, proxy)
+        hand_over(d, proxy)
+        slow_M(d, duet)
+        looks(d)
+        keys(d, duet, models)
+        if shot:
+            d.url = proxy.url
+            picture(d, proxy, shot)
         print(f"serve_page: the page of duet serve in Chromium: {d.checks} checks")
     finally:
+        browser.quit()
         server.end()
 
 
