@@ -199,6 +199,7 @@ def watch(d, proxy):
     d.same(bool(pair["answer"]) and bool(alone["answer"]) and bool(alone["signal"]), True, "both answer")
     d.same([r[:3] for r in pair["rows"]], [[s, str(proxy.ends["duet"][s]["prompt_tokens"]), str(proxy.ends["duet"][s]["output_tokens"])] for s in "Mm"], "the ledger of the pair")
     d.same(alone["rows"][0][2], str(proxy.ends["duet-M"]["M"]["output_tokens"]), "the ledger of M alone")
+    d.same([abs(float(r[4]) / proxy.ends["duet"][r[0]]["cost"] - 1) < 0.01 for r in pair["rows"]], [True, True], f"costs: {pair['rows']}")
     d.same(f"{proxy.ends['duet']['M']['output_tokens']} tokens of M instead of {proxy.ends['duet-M']['M']['output_tokens']}" in d.js("return document.getElementById('compare').textContent"), True, "the comparison")
     colours = d.js("return ['.signal', '.answer'].map(s => getComputedStyle(document.querySelector('.lane ' + s)).borderLeftColor)")
     d.same(colours[0] != colours[1], True, "colours of M and m")
@@ -439,7 +440,7 @@ def main():
     if not browser:
         return
     models = ["-M", "models/register-M", "-m", "models/register-m"]
-    server = Serve(duet, *models)
+    server = Serve(duet, *models, "--price-M", "10", "--price-m", "0.4")
     try:
         proxy = Proxy(server.port)
         d = Desk(browser, proxy.url)

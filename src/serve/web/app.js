@@ -211,7 +211,8 @@ function stateWords(lane) {
 
 const number = new Intl.NumberFormat('en');
 const count = n => n === null || n === undefined ? '?' : number.format(n);
-const money = x => x === null || x === undefined ? '?' : x === 0 ? '0' : String(Number(x.toPrecision(3)));
+const digits = new Intl.NumberFormat('en', {maximumSignificantDigits: 3, useGrouping: false});
+const money = x => x === null || x === undefined ? '?' : digits.format(x);
 const seconds = x => x === null || x === undefined ? '?' : x < 0.0995 ? x.toFixed(3) : x < 9.95 ? x.toFixed(2) : x.toFixed(1);
 
 function row(name, cells) {
@@ -245,7 +246,7 @@ function ledger(root, lane) {
   root.querySelector('.cost').hidden = !priced;
   root.querySelector('.ledger').hidden = lane.state === 'failed' && !lane.nSignal && !lane.nAnswer;
   const wrote = name => (name === 'M' ? lane.nSignal : 0) + (name === speaker(lane) ? lane.nAnswer : 0);
-  root.querySelector('tbody').replaceChildren(...names.map(name => d ? sideRow(name, d[name], priced) : row(name, [[''], ['~' + count(wrote(name))], ['']])));
+  root.querySelector('tbody').replaceChildren(...names.map(name => d ? sideRow(name, d[name], priced) : row(name, [[''], [wrote(name) ? '~' + count(wrote(name)) : ''], ['']])));
   const words = [];
   if (d && lane.model === 'duet' && WHY[d.handoff] && lane.nSignal) words.push(WHY[d.handoff]);
   if (lane.first !== null && !isLive(lane)) words.push(`First text after ${seconds(lane.first)} s.`);
@@ -254,9 +255,9 @@ function ledger(root, lane) {
 }
 
 function saved(run) { // share of M's tokens that the pair did without, against M alone on the same question; null = unknown
-  const by = model => run.lanes.find(l => l.model === model && l.state === 'done')?.duet?.M?.output_tokens;
-  const pair = by('duet'), alone = by('duet-M');
-  return pair === undefined || pair === null || !alone ? null : {pair, alone, share: 1 - pair / alone};
+  const ledger = model => run.lanes.find(l => l.model === model && l.state === 'done')?.duet;
+  const both = [ledger('duet'), ledger('duet-M')], [pair, alone] = both.map(d => d?.M?.output_tokens), costs = both.map(d => d?.cost ?? null);
+  return pair === undefined || pair === null || !alone ? null : {pair, alone, share: 1 - pair / alone, costs: costs.includes(null) ? null : costs};
 }
 
 function compare(run) {
@@ -266,7 +267,7 @@ function compare(run) {
   const b = document.createElement('b');
   b.textContent = `${count(s.pair)} tokens of M instead of ${count(s.alone)}`;
   const rest = s.share > 0.0005 ? `: the pair saved ${(100 * s.share).toFixed(0)} % of them.` : s.share < -0.0005 ? ': the pair took more.' : ': the same.';
-  p.append(b, rest);
+  p.append(b, rest, s.costs ? ` It cost ${money(s.costs[0])} instead of ${money(s.costs[1])}, both models counted.` : '');
 }
 
 // ---- the run on the page ----
