@@ -261,6 +261,16 @@ def history(d):
     d.same(d.js("return document.getElementById('question').value"), QUESTION, "its question")
     d.b.find_elements("css selector", "#history .drop")[1].click()
     d.same(len(d.b.find_elements("css selector", "#history li")), n - 1, "one forgotten")
+    d.js("const k = 'duet.history', h = JSON.parse(localStorage[k]); localStorage[k] = JSON.stringify([null, {id: 1}, {id: 2, question: 'x', lanes: [null]}, ...h, 7])")
+    d.open()
+    d.same(len(d.b.find_elements("css selector", "#history li")), n - 1, "what others left there")
+    d.severe()  # stops that came after the server's end of an answer: 404, rightly
+    for rubbish in ("{not json", "null", '{"a":1}'):
+        d.js("localStorage.kept ??= localStorage['duet.history']; localStorage['duet.history'] = arguments[0]; localStorage['duet.budget'] = arguments[0]", rubbish)
+        d.open()
+        d.same(len(d.b.find_elements("css selector", "#history li")), 0, f"a history of {rubbish}")
+        d.same(d.severe(), [], f"errors with {rubbish}")
+    d.js("localStorage['duet.history'] = localStorage.kept; delete localStorage.kept; delete localStorage['duet.budget']")
 
 
 def hostile(d, proxy):

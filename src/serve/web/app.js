@@ -22,8 +22,7 @@ const local = () => localStorage, tab = () => sessionStorage;
 
 const server = {models: [], budget: 8192, names: {}, handOver: false, ready: false};
 let key = kept.get(tab, 'duet.key', '');
-let history_ = kept.get(local, 'duet.history', []);
-if (!Array.isArray(history_)) history_ = [];
+let history_ = [];
 let shown = null;   // the run on the page: {id, at, question, budget, lanes}
 let running = [];   // its lanes that still stream
 let views = [];     // what shows each lane
@@ -337,16 +336,26 @@ function buttons() {
 
 // ---- history ----
 
+// Another version of this page may have written it: what does not look as it should is left out.
+function readHistory() {
+  const sound = l => l && l.model in TITLES && typeof l.signal === 'string' && typeof l.answer === 'string' && typeof l.seconds === 'number';
+  const all = kept.get(local, 'duet.history', []);
+  history_ = (Array.isArray(all) ? all : []).filter(run => run?.id && typeof run.question === 'string' && Array.isArray(run.lanes) && run.lanes.length && run.lanes.every(sound));
+  for (const run of history_) for (const lane of run.lanes) if (isLive(lane)) lane.state = 'stopped'; // the page was closed meanwhile
+}
+
 function remember(run) {
+  readHistory(); // other tabs add to it as well
   history_ = [run, ...history_.filter(r => r.id !== run.id)].slice(0, KEEP);
   while (!kept.put(local, 'duet.history', history_) && history_.length > 1) history_.pop(); // what the browser grants is full
   listHistory();
 }
 
 function forget(keep) {
+  readHistory();
   history_ = history_.filter(keep);
   kept.put(local, 'duet.history', history_);
-  if (shown && !running.length && !history_.includes(shown)) show(null);
+  if (shown && !running.length && !history_.some(r => r.id === shown.id)) show(null);
   listHistory();
 }
 
@@ -381,8 +390,8 @@ function listHistory() {
       buttons();
     });
     open.append(small);
-    open.setAttribute('aria-current', String(run === shown));
-    const drop = button('quiet drop', '×', () => forget(r => r !== run));
+    open.setAttribute('aria-current', String(run.id === shown?.id));
+    const drop = button('quiet drop', '×', () => forget(r => r.id !== run.id));
     drop.setAttribute('aria-label', 'forget this question');
     li.append(open, drop);
     return li;
@@ -508,11 +517,11 @@ document.addEventListener('keydown', e => {
     stop();
   }
 });
+addEventListener('storage', e => { if (e.key === 'duet.history') { readHistory(); listHistory(); } });
 addEventListener('pagehide', () => { if (running.length && shown) remember(shown); });
 
 setTheme(kept.get(local, 'duet.theme', 'system'));
 $('beside').checked = kept.get(local, 'duet.beside', true);
-for (const run of history_) for (const lane of run.lanes ?? []) if (isLive(lane)) lane.state = 'stopped'; // the page was closed meanwhile
-history_ = history_.filter(run => run.id && typeof run.question === 'string' && Array.isArray(run.lanes));
+readHistory();
 show(history_[0] ?? null);
 begin();
