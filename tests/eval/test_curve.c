@@ -79,7 +79,7 @@ static char texts[N][2][8];
 
 typedef struct actors {
     int M_calls, m_calls;
-    char reply[128];
+    char M_reply[128], m_reply[8]; /* each backend has its own lock */
 } actors;
 
 static int question_of(const char *prompt) {
@@ -92,8 +92,8 @@ static const char *M_says(void *user, const char *prompt, int sample) {
     actors *a = user;
     (void)sample;
     a->M_calls++;
-    snprintf(a->reply, sizeof a->reply, "<think>\nOne step. Now %s it is. Then done.\n</think>\n\n%s", set[question_of(prompt)].answer, set[question_of(prompt)].answer);
-    return a->reply;
+    snprintf(a->M_reply, sizeof a->M_reply, "<think>\nOne step. Now %s it is. Then done.\n</think>\n\n%s", set[question_of(prompt)].answer, set[question_of(prompt)].answer);
+    return a->M_reply;
 }
 
 /* Reads the digit behind "Now"; without it, 9. */
@@ -102,8 +102,8 @@ static const char *m_says(void *user, const char *prompt, int sample) {
     const char *now = strstr(prompt, "Now ");
     (void)sample;
     a->m_calls++;
-    snprintf(a->reply, sizeof a->reply, "%c", now ? now[4] : '9');
-    return a->reply;
+    snprintf(a->m_reply, sizeof a->m_reply, "%c", now ? now[4] : '9');
+    return a->m_reply;
 }
 
 typedef struct seen {

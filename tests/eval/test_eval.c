@@ -50,7 +50,7 @@ typedef struct actors {
     bool mute;       /* m says nothing */
     bool alternate;  /* m is right every second time */
     int M_calls, m_calls;
-    char reply[64];
+    char M_reply[64], m_reply[8]; /* each backend has its own lock */
 } actors;
 
 static int question_of(const char *prompt) {
@@ -64,8 +64,8 @@ static const char *M_says(void *user, const char *prompt, int sample) {
     int q = question_of(prompt);
     (void)sample;
     a->M_calls++;
-    snprintf(a->reply, sizeof a->reply, "<think>\nb+2%s\n</think>\n\n%s", a->hide[q] ? "" : set[q].answer, set[q].answer);
-    return a->reply;
+    snprintf(a->M_reply, sizeof a->M_reply, "<think>\nb+2%s\n</think>\n\n%s", a->hide[q] ? "" : set[q].answer, set[q].answer);
+    return a->M_reply;
 }
 
 static const char *m_says(void *user, const char *prompt, int sample) {
@@ -77,8 +77,8 @@ static const char *m_says(void *user, const char *prompt, int sample) {
     char last = to > from + 8 ? to[-1] : '0', before = to > from + 9 ? to[-2] : ' ';
     if (last < '0' || last > '6' || before == '+') last = '0';
     if (a->alternate && a->m_calls % 2 == 0) last = '?';
-    snprintf(a->reply, sizeof a->reply, "%c", last);
-    return a->mute ? "" : a->reply;
+    snprintf(a->m_reply, sizeof a->m_reply, "%c", last);
+    return a->mute ? "" : a->m_reply;
 }
 
 typedef struct stage {
