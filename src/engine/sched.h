@@ -1,5 +1,5 @@
 /* The inside of the engine, shared by engine.c (handles, options, statistics), request.c (jobs from callers) and
- * sched.c (the worker: admission, one step, what a sampled token leads to).
+ * the worker: sched.c (its steps), admit.c (who comes in), slots.c (places, waiting, ends), draw.c (what is sampled).
  *
  * A job is one duet_engine_generate call: some requests, each with n samples. Samples wait in their request until
  * the worker gives them a slot. The first sample of a request prefills the prompt (the lead); its siblings follow
@@ -118,5 +118,29 @@ struct duet_engine {
 /* sched.c */
 void *dt_engine_worker(void *engine);
 bool dt_engine_step_is_vain(void *engine);
+
+/* slots.c */
+/* Tokens [from, from + n) of a sample, prompt and output; all of its first n (borrowed until the next call). */
+void dt_slot_ids(const dt_request *q, const duet_generation *g, int from, int n, int32_t *out);
+const int32_t *dt_slot_whole(duet_engine *e, const dt_request *q, const duet_generation *g, int n);
+void dt_slot_remember(duet_engine *e, const dt_slot *s); /* its pages may serve others */
+void dt_wait_insert(duet_engine *e, dt_request *q);
+dt_slot *dt_slot_take(duet_engine *e, dt_request *q, int sample);
+void dt_slot_give(duet_engine *e, dt_slot *s);
+/* The sequence in order[at] gives its pages back. What is remembered of it may survive until it returns. */
+void dt_slot_preempt(duet_engine *e, int at);
+void dt_end_sample(dt_request *q, int sample, duet_stop stop);
+/* If all of it is done. Its caller is woken at the end of the step, when the statistics include it. */
+void dt_end_job(duet_engine *e, dt_job *job);
+/* Ends all that is left of a request or job, keeping what was sampled. */
+void dt_break_request(duet_engine *e, dt_request *q, duet_stop stop);
+void dt_break_job(duet_engine *e, dt_job *job, duet_status st, const duet_err *why);
+
+/* admit.c */
+void dt_engine_admit(duet_engine *e);
+
+/* draw.c */
+void dt_engine_draw(void *engine, size_t draw, int thread); /* a task of the pool: draws[draw] */
+void dt_engine_apply(duet_engine *e, const dt_draw *d);
 
 #endif
