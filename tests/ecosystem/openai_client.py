@@ -25,7 +25,7 @@ def start():
                               stderr=subprocess.PIPE, text=True, env=env)
     for line in server.stderr:
         if "listening on" in line:
-            return server, line.split()[-1] + "/v1"
+            return server, line.split("listening on ")[1].split()[0].rstrip("/") + "/v1"
     raise SystemExit("openai: the server did not start")
 
 
