@@ -1,5 +1,5 @@
 /* Many exchanges at once, on one thread: a bounded number of them run, limits in time are kept, and cancelling is looked for
- * ten times a second. The first that fails for good ends them all. */
+ * twenty times a second. The first that fails for good ends them all. */
 #include "backend/remote.h"
 
 #include <string.h>

@@ -20,13 +20,14 @@ void dt_engine_draw(void *arg, size_t task, int thread) {
     if (r->allow) {
         a.allowed = r->allow(r->user, s->sample, g->ids, g->n, &a.n_allowed);
     }
-    if (changes(&a)) {
+    const bool changes_any = changes(&a);
+    if (changes_any) {
         only = dt_adjust_logits(e->kernels, &a, d->logits, e->V, changed, e->seen + (size_t)thread * DT_BIT_WORDS(V));
     }
     if (only >= 0) {
         d->id = only < e->V ? only : -1;
     } else {
-        d->id = dt_sample_pick(e->kernels, changes(&a) ? changed : d->logits, e->V, &r->sampling, r->key + (uint64_t)s->sample,
+        d->id = dt_sample_pick(e->kernels, changes_any ? changed : d->logits, e->V, &r->sampling, r->key + (uint64_t)s->sample,
                                g->n, scratch);
     }
     if (d->id >= 0) {

@@ -171,13 +171,7 @@ static void finish(const duet_eval_job *of, const sums *t, duet_eval_row *row) {
     *row = (duet_eval_row){.questions = of->n, .samples = (size_t)n, .accuracy = t->right / n, .M_tokens = t->M_tokens / n, .m_tokens = t->m_tokens / n, .m_prompt_tokens = t->m_prompt / n,
                            .saved = (double)NAN, .no_answer = t->no_answer / n, .truncated = t->truncated / n, .leak = (double)NAN, .accuracy_no_leak = (double)NAN, .cost = (double)NAN,
                            .M_alone_cost = (double)NAN, .M_s = (double)NAN, .m_s = (double)NAN, .M_alone_s = (double)NAN};
-    snprintf(row->data, sizeof row->data, "%s", of->data ? of->data : "");
-    snprintf(row->mode, sizeof row->mode, "%s", duet_mode_name(of->mode));
-    snprintf(row->variant, sizeof row->variant, "%s", of->variant);
-    if (of->k > 1)
-        dt_clustered(t->mean, of->n, row->ci95);
-    else
-        dt_wilson(t->right, n, row->ci95);
+    dt_eval_name_row(of, t->right, t->mean, row);
 }
 
 void dt_curve_variant(double share, char out[64]) {

@@ -10,6 +10,10 @@ void dt_wilson(double right, double n, double ci[2]);
 duet_status dt_eval_html(const char *dir, size_t page_bytes, duet_err *err);
 void dt_clustered(const double *mean, size_t n, double ci[2]);
 
+/* run.c: data, mode, variant and interval of a row of row->samples samples, `right` of them right; mean[n]: share right of each
+ * question. */
+void dt_eval_name_row(const duet_eval_job *j, double right, const double *mean, duet_eval_row *row);
+
 /* ---- asked.c: one sample as a request ---- */
 
 /* Question and settings of a sample; a control's signal is the caller's to add. */

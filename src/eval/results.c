@@ -189,7 +189,7 @@ static json_t *alone_json(const dt_eval_mode *m, double *x) {
 }
 
 /* M's row of the same data: the one without a variant, else the first. */
-static const dt_eval_mode *base_of(const dt_eval_store *s, const char *data) {
+static const dt_eval_mode *base_of(const dt_eval_samples *s, const char *data) {
     const dt_eval_mode *first = NULL;
     for (size_t i = 0; i < s->n; i++) {
         const dt_eval_mode *m = &s->v[i];
@@ -216,7 +216,7 @@ static json_t *disputes_json(const dt_eval_mode *m) {
     return list;
 }
 
-static duet_status row_json(const dt_eval_store *s, const dt_eval_mode *m, double *x, double *y, json_t **out, duet_err *err) {
+static duet_status row_json(const dt_eval_samples *s, const dt_eval_mode *m, double *x, double *y, json_t **out, duet_err *err) {
     size_t samples = 0;
     for (size_t i = 0; i < m->n; i++)
         samples += m->q[i].n;
@@ -240,14 +240,14 @@ static duet_status row_json(const dt_eval_store *s, const dt_eval_mode *m, doubl
     return st;
 }
 
-static size_t most_questions(const dt_eval_store *s) {
+static size_t most_questions(const dt_eval_samples *s) {
     size_t n = 1;
     for (size_t i = 0; i < s->n; i++)
         n = s->v[i].n > n ? s->v[i].n : n;
     return n;
 }
 
-static duet_status add_results(const dt_eval_store *s, json_t *root, duet_err *err) {
+static duet_status add_results(const dt_eval_samples *s, json_t *root, duet_err *err) {
     duet_status st = DUET_OK;
     json_t *rows = json_array(), *pairs = json_array(), *o = NULL;
     double *x = dt_calloc(most_questions(s), sizeof *x), *y = dt_calloc(most_questions(s), sizeof *y);
@@ -272,10 +272,10 @@ static duet_status add_results(const dt_eval_store *s, json_t *root, duet_err *e
 }
 
 duet_status duet_eval_results(const char *dir, const char *head_json, duet_err *err) {
-    dt_eval_store s = {0};
+    dt_eval_samples s = {0};
     json_t *root = NULL, *problems = NULL;
     char *path = dt_path_join(dir, "results.json"), *text = NULL;
-    duet_status st = dt_eval_store_read(dir, &s, err);
+    duet_status st = dt_eval_samples_read(dir, &s, err);
     if (!st && !path) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
     if (!st) st = head_json ? dt_json_parse("head of the results", head_json, strlen(head_json), &root, err) : dt_json_read(path, (size_t)1 << 30, &root, err);
     if (!st && !json_is_object(root)) st = dt_fail(err, DUET_E_FORMAT, "%s: not a JSON object", path);
@@ -285,7 +285,7 @@ duet_status duet_eval_results(const char *dir, const char *head_json, duet_err *
     if (!st && !(text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12)))) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", path);
     if (!st) st = dt_file_write_atomic(path, text, strlen(text), err);
     if (!st) st = duet_eval_html(dir, err);
-    dt_eval_store_clear(&s);
+    dt_eval_samples_clear(&s);
     json_decref(root);
     free(text);
     free(path);
@@ -364,19 +364,19 @@ duet_status duet_eval_rescore(const char *dir, const char *grader, size_t *n_cha
 }
 /* ---- two folders ---- */
 
-static const dt_eval_mode *like(const dt_eval_store *s, const dt_eval_mode *m) {
+static const dt_eval_mode *like(const dt_eval_samples *s, const dt_eval_mode *m) {
     for (size_t i = 0; i < s->n; i++)
         if (!strcmp(s->v[i].data, m->data) && !strcmp(s->v[i].mode, m->mode) && !strcmp(s->v[i].variant, m->variant)) return &s->v[i];
     return NULL;
 }
 
 duet_status duet_eval_compare(const char *dir_a, const char *dir_b, char **json, duet_err *err) {
-    dt_eval_store a = {0}, b = {0};
+    dt_eval_samples a = {0}, b = {0};
     json_t *rows = json_array(), *root = NULL;
     double *x = NULL, *y = NULL;
     *json = NULL;
-    duet_status st = dt_eval_store_read(dir_a, &a, err);
-    if (!st) st = dt_eval_store_read(dir_b, &b, err);
+    duet_status st = dt_eval_samples_read(dir_a, &a, err);
+    if (!st) st = dt_eval_samples_read(dir_b, &b, err);
     if (!st && (!(x = dt_calloc(most_questions(&a), sizeof *x)) || !(y = dt_calloc(most_questions(&a), sizeof *y)))) st = dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir_a);
     for (size_t i = 0; !st && i < a.n; i++) {
         const dt_eval_mode *m = like(&b, &a.v[i]);
@@ -397,7 +397,7 @@ duet_status duet_eval_compare(const char *dir_a, const char *dir_b, char **json,
     json_decref(rows);
     free(x);
     free(y);
-    dt_eval_store_clear(&a);
-    dt_eval_store_clear(&b);
+    dt_eval_samples_clear(&a);
+    dt_eval_samples_clear(&b);
     return st;
 }

@@ -226,13 +226,17 @@ static void finish(const duet_eval_job *j, const tally *t, duet_eval_row *row) {
                            .m_prompt_tokens = t->m_prompt / n, .saved = (double)NAN, .no_answer = t->no_answer / n, .truncated = t->truncated / n,
                            .leak = t->signals ? t->leaks / (double)t->signals : (double)NAN, .accuracy_no_leak = clean > 0 ? t->right_no_leak / clean : (double)NAN,
                            .cost = t->cost / n, .M_alone_cost = t->M_alone_cost / n, .M_s = t->M_s / n, .m_s = t->m_s / n, .M_alone_s = t->M_alone_s / n};
+    dt_eval_name_row(j, t->right, t->mean, row);
+}
+
+void dt_eval_name_row(const duet_eval_job *j, double right, const double *mean, duet_eval_row *row) {
     snprintf(row->data, sizeof row->data, "%s", j->data ? j->data : "");
     snprintf(row->mode, sizeof row->mode, "%s", duet_mode_name(j->mode));
     snprintf(row->variant, sizeof row->variant, "%s", j->variant ? j->variant : "");
     if (j->k > 1)
-        dt_clustered(t->mean, j->n, row->ci95);
+        dt_clustered(mean, j->n, row->ci95);
     else
-        dt_wilson(t->right, n, row->ci95);
+        dt_wilson(right, (double)row->samples, row->ci95);
 }
 
 static duet_status check(const duet_eval_job *j, duet_err *err) {

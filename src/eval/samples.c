@@ -146,7 +146,7 @@ static dt_eval_question *question_in(dt_eval_mode *m, const char *id, const char
     return q;
 }
 
-static dt_eval_mode *mode_in(dt_eval_store *s, const char *data, const char *mode, const char *variant) {
+static dt_eval_mode *mode_in(dt_eval_samples *s, const char *data, const char *mode, const char *variant) {
     for (size_t i = s->n; i-- > 0;)
         if (!strcmp(s->v[i].data, data) && !strcmp(s->v[i].mode, mode) && !strcmp(s->v[i].variant, variant)) return &s->v[i];
     dt_eval_mode *v = dt_realloc(s->v, s->n + 1, sizeof *v);
@@ -163,7 +163,7 @@ static double number_at(const json_t *o, const char *key) {
     return json_is_number(v) ? json_number_value(v) : (double)NAN;
 }
 
-static duet_status add_line(dt_eval_store *s, json_t *line, duet_err *err) {
+static duet_status add_line(dt_eval_samples *s, json_t *line, duet_err *err) {
     const char *data = NULL, *mode = NULL, *variant = NULL, *id = NULL, *truth = NULL, *answer = NULL, *said = NULL;
     int strict = 0, lenient = 0, score = 0, cut = 0;
     json_int_t repeat = 0, M = 0, m = 0;
@@ -195,11 +195,11 @@ static duet_status add_line(dt_eval_store *s, json_t *line, duet_err *err) {
     return DUET_OK;
 }
 
-duet_status dt_eval_store_read(const char *dir, dt_eval_store *out, duet_err *err) {
+duet_status dt_eval_samples_read(const char *dir, dt_eval_samples *out, duet_err *err) {
     dt_jsonl *r = NULL;
     json_t *line = NULL;
     char *path = dt_path_join(dir, "samples.jsonl");
-    *out = (dt_eval_store){0};
+    *out = (dt_eval_samples){0};
     duet_status st = path ? dt_jsonl_open(path, &r, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
     while (!st && !(st = dt_jsonl_next(r, &line, err))) {
         st = add_line(out, line, err);
@@ -220,7 +220,7 @@ duet_status dt_eval_store_read(const char *dir, dt_eval_store *out, duet_err *er
     return st;
 }
 
-void dt_eval_store_clear(dt_eval_store *s) {
+void dt_eval_samples_clear(dt_eval_samples *s) {
     for (size_t i = 0; i < s->n; i++) {
         dt_eval_mode *m = &s->v[i];
         for (size_t k = 0; k < m->n; k++) {
@@ -237,5 +237,5 @@ void dt_eval_store_clear(dt_eval_store *s) {
         free(m->variant);
     }
     free(s->v);
-    *s = (dt_eval_store){0};
+    *s = (dt_eval_samples){0};
 }

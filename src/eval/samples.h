@@ -29,14 +29,14 @@ typedef struct dt_eval_mode { /* a row: data, mode, variant */
     size_t most;
 } dt_eval_mode;
 
-typedef struct dt_eval_store {
+typedef struct dt_eval_samples {
     dt_eval_mode *v;
     size_t n;
-} dt_eval_store;
+} dt_eval_samples;
 
-/* Reads dir/samples.jsonl. *out is ended with dt_eval_store_clear() in any case. */
-duet_status dt_eval_store_read(const char *dir, dt_eval_store *out, duet_err *err);
-void dt_eval_store_clear(dt_eval_store *s);
+/* Reads dir/samples.jsonl. *out is ended with dt_eval_samples_clear() in any case. */
+duet_status dt_eval_samples_read(const char *dir, dt_eval_samples *out, duet_err *err);
+void dt_eval_samples_clear(dt_eval_samples *s);
 /* The question of this id, or NULL. */
 const dt_eval_question *dt_eval_find(const dt_eval_mode *m, const char *id);
 

@@ -150,7 +150,6 @@ const char *duet_store_path(const duet_store *s) {
 
 /* ---- one sample ---- */
 
-
 static int flags_of(const duet_pair_request *r) {
     return r->answer_cut | r->signal_cut << 1 | r->ledger.M.estimated << 2 | r->ledger.m.estimated << 3;
 }

@@ -1,6 +1,6 @@
 /* The inside of a grammar.
  *
- * schema.c, strings.c, numbers.c  a JSON schema -> a program, through
+ * schema.c, parts.c, numbers.c    a JSON schema -> a program, through
  * program.c                       nodes and rules, built from the end backwards
  * pattern.c                       a regular expression -> nodes that spell its texts as JSON does
  * machine.c                       runs a program on bytes: all ways at once, each with its stack of rules to return to

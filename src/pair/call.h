@@ -104,6 +104,11 @@ void dt_turns_clear(dt_turns *t);
 /* Asks one model for all turns that want it; the others are left alone. */
 duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bool *stop_all,
                         const volatile int *cancel, duet_err *err);
+/* The end of such a call, however the model was asked: held text goes out unless the caller stopped it all; `st` is what the
+ * backend said. */
+duet_status dt_turns_end(dt_turn *const *turns, size_t n, bool stopped, duet_status st, duet_err *err);
+/* Why the answer that t gave has ended; stop: what its model says. */
+void dt_turn_ended(const dt_turn *t, duet_stop stop, duet_pair_request *r);
 void dt_turn_clear(dt_turn *t);
 size_t dt_turn_spoken(const dt_turn *t); /* sampled tokens without the EOS that ended them */
 
@@ -122,8 +127,8 @@ void dt_shape_clear(dt_turn *t);
 duet_status dt_stream_init(dt_stream *s, const duet_pair_request *r, const dt_side *side, int stage, duet_err *err);
 void dt_stream_clear(dt_stream *s);
 bool dt_stream_reads(const dt_stream *s);      /* false: nobody wants to see tokens */
-/* top[n_top]: as of on_token. Non-zero: stop. */
 void dt_stream_text(dt_stream *s, const char *text, size_t n); /* of a model that is asked in words */
+/* top[n_top]: as of on_token. Non-zero: stop. */
 int dt_stream_token(dt_stream *s, int32_t id, float logprob, const duet_likely *top, int n_top);
 void dt_stream_end(dt_stream *s);              /* what is still held becomes text */
 

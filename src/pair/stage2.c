@@ -49,9 +49,7 @@ duet_status dt_stage2_answer(const dt_side *side, dt_pair_call *c, const dt_turn
         return st;
     }
     trim_answer(r, &t->stream);
-    r->stop_matched = t->stream.matched;
-    r->answer_stop = r->stop_matched >= 0 ? DUET_STOP_TOKEN : t->ask ? t->gen.stop : DUET_STOP_LENGTH;
-    r->answer_cut = r->answer_stop == DUET_STOP_LENGTH;
+    dt_turn_ended(t, t->gen.stop, r);
     return DUET_OK;
 }
 

@@ -97,21 +97,22 @@ duet_status dt_turn_run(const dt_side *side, dt_turn *const *turns, size_t n, bo
     for (size_t i = 0, k = 0; i < n; i++) {
         if (turns[i]->ask) {
             turns[i]->usage = reqs[k++].usage;
-            if (!*stop_all) {
-                dt_stream_end(&turns[i]->stream);
-            }
         }
     }
-    for (size_t i = 0; i < n && !st; i++) {
-        if (turns[i]->ask && turns[i]->stream.no_memory) {
+    free(reqs);
+    return dt_turns_end(turns, n, *stop_all, st, err);
+}
+
+duet_status dt_turns_end(dt_turn *const *turns, size_t n, bool stopped, duet_status st, duet_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        if (turns[i]->ask && !stopped) {
+            dt_stream_end(&turns[i]->stream);
+        }
+        if (turns[i]->ask && !st && turns[i]->stream.no_memory) {
             st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for the text of an answer");
         }
     }
-    if (!st && *stop_all) {
-        st = dt_fail(err, DUET_E_CANCELLED, "stopped by the caller");
-    }
-    free(reqs);
-    return st;
+    return st || !stopped ? st : dt_fail(err, DUET_E_CANCELLED, "stopped by the caller");
 }
 
 void dt_turn_clear(dt_turn *t) {
@@ -121,6 +122,12 @@ void dt_turn_clear(dt_turn *t) {
     dt_words_clear(t);
     dt_shape_clear(t);
     *t = (dt_turn){0};
+}
+
+void dt_turn_ended(const dt_turn *t, duet_stop stop, duet_pair_request *r) {
+    r->stop_matched = t->stream.matched;
+    r->answer_stop = r->stop_matched >= 0 ? DUET_STOP_TOKEN : t->ask ? stop : DUET_STOP_LENGTH;
+    r->answer_cut = r->answer_stop == DUET_STOP_LENGTH;
 }
 
 size_t dt_turn_spoken(const dt_turn *t) {

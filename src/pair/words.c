@@ -149,16 +149,10 @@ duet_status dt_words_run(const dt_side *side, dt_turn *const *turns, size_t n, b
             turns[i]->said = asks[k++];
             turns[i]->usage = turns[i]->said.usage;
             turns[i]->estimated = turns[i]->said.estimated;
-            if (!*stop_all)
-                dt_stream_end(&turns[i]->stream);
-            if (!st && turns[i]->stream.no_memory)
-                st = dt_fail(err, DUET_E_NOMEM, "pair: no memory for the text of an answer");
         }
     }
-    if (!st && *stop_all)
-        st = dt_fail(err, DUET_E_CANCELLED, "stopped by the caller");
     free(asks);
-    return st;
+    return dt_turns_end(turns, n, *stop_all, st, err);
 }
 
 void dt_words_clear(dt_turn *t) {
@@ -193,15 +187,13 @@ static duet_status take_answer(dt_pair_call *c, const dt_turn *t, duet_err *err)
     duet_status st = take_text(s->answer, s->n_answer, &r->answer_text, &r->n_answer_text, err);
     if (st)
         return st;
-    r->stop_matched = t->stream.matched;
-    if (r->stop_matched >= 0 && t->stream.cut < r->n_answer_text) { /* the cut counts from the first character */
+    if (t->stream.matched >= 0 && t->stream.cut < r->n_answer_text) { /* the cut counts from the first character */
         const char *text = r->answer_text;
         r->n_answer_text = t->stream.cut;
         dt_pair_trim(&text, &r->n_answer_text);
         r->answer_text[r->n_answer_text] = 0;
     }
-    r->answer_stop = r->stop_matched >= 0 ? DUET_STOP_TOKEN : t->ask ? s->stop : DUET_STOP_LENGTH;
-    r->answer_cut = r->answer_stop == DUET_STOP_LENGTH;
+    dt_turn_ended(t, s->stop, r);
     return dt_pair_copy(NULL, 0, &r->answer_ids, &r->n_answer_ids, err);
 }
 

@@ -1,25 +1,12 @@
 /* Values of a request, each with the fault that says what it should have been. */
 #include "serve/ask.h"
+#include "text/load.h"
 
 #include <string.h>
 
+/* As clients call it. */
 static const char *kind(const json_t *v) {
-    switch (json_typeof(v)) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_STRING:
-        return "a string";
-    case JSON_INTEGER:
-    case JSON_REAL:
-        return "a number";
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return "a boolean";
-    default:
-        return "null";
-    }
+    return json_is_boolean(v) ? "a boolean" : dt_json_type_name(v);
 }
 
 bool dt_field_bool(const json_t *v, const char *name, bool *out, dt_fault *f) {

@@ -17,12 +17,10 @@ static void event(dt_chat *a, dt_buf *b) {
 /* The beginning of all chunks, up to the choices. */
 static bool make_head(dt_chat *a) {
     dt_buf b = {0};
-    json_t *model = json_string(a->ask.model);
-    char *quoted = model ? json_dumps(model, JSON_ENCODE_ANY) : NULL;
-    json_decref(model);
-    dt_buf_addf(&b, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":%s,\"system_fingerprint\":\"duet-%s\",%s\"choices\":[",
-                a->job.id, a->ask.completion ? "text_completion" : "chat.completion.chunk", (long long)a->created, quoted ? quoted : "\"\"", DUET_VERSION, a->ask.include_usage ? "\"usage\":null," : "");
-    free(quoted);
+    dt_buf_addf(&b, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", a->job.id,
+                a->ask.completion ? "text_completion" : "chat.completion.chunk", (long long)a->created);
+    dt_serve_quote(&b, a->ask.model, strlen(a->ask.model));
+    dt_buf_addf(&b, ",\"system_fingerprint\":\"duet-%s\",%s\"choices\":[", DUET_VERSION, a->ask.include_usage ? "\"usage\":null," : "");
     a->head = b.failed ? (dt_buf_clear(&b), NULL) : dt_buf_take(&b);
     return a->head != NULL;
 }

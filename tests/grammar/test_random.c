@@ -1,14 +1,10 @@
 /* Random schemas and a random model: whatever it writes to its end is JSON and fits, by a checker that knows nothing of
  * automata; and the same alone as in a batch. */
-#include "backend/fixture.h"
-#include "duet/grammar.h"
+#include "grammar/vocab.h"
 
 #include <jansson.h>
 
 enum { N_SCHEMAS = 60, MOST = 500 };
-
-static duet_tokenizer *tok;
-static duet_vocab_trie *trie;
 
 /* ---- a checker of what the random schemas use ---- */
 
@@ -263,19 +259,6 @@ static void test_what_a_random_model_writes_fits(void **state) {
     duet_engine_destroy(e);
     duet_engine_destroy(slow);
     duet_model_close(model);
-}
-
-static int setup(void **state) {
-    (void)state;
-    tok = small_tokenizer(0);
-    return duet_vocab_trie_create(tok, &trie, NULL);
-}
-
-static int teardown(void **state) {
-    (void)state;
-    duet_vocab_trie_destroy(trie);
-    duet_tokenizer_close(tok);
-    return 0;
 }
 
 int main(void) {

@@ -1,9 +1,5 @@
 /* Which texts a schema lets through, what it refuses to understand, and that the tokens it allows are just those that lead on. */
-#include "backend/fixture.h"
-#include "duet/grammar.h"
-
-static duet_tokenizer *tok;
-static duet_vocab_trie *trie;
+#include "grammar/vocab.h"
 
 static duet_grammar *compile(const char *schema) {
     duet_grammar *g = NULL;
@@ -295,19 +291,6 @@ static void test_too_much_is_forgotten_and_found_again(void **state) {
         duet_matcher_destroy(m);
         duet_grammar_destroy(g);
     }
-}
-
-static int setup(void **state) {
-    (void)state;
-    tok = small_tokenizer(0);
-    return duet_vocab_trie_create(tok, &trie, NULL);
-}
-
-static int teardown(void **state) {
-    (void)state;
-    duet_vocab_trie_destroy(trie);
-    duet_tokenizer_close(tok);
-    return 0;
 }
 
 int main(void) {

@@ -142,6 +142,20 @@ static inline void stage_close(stage *s) {
     duet_tokenizer_close(s->tok);
 }
 
+/* The stage `s` of a file of tests, and what opens it with defaults and closes it. */
+#define STAGE_OF_TESTS                                                                                                 \
+    static stage s;                                                                                                    \
+    static int open_default(void **state) {                                                                            \
+        (void)state;                                                                                                   \
+        stage_open(&s, NULL);                                                                                          \
+        return 0;                                                                                                      \
+    }                                                                                                                  \
+    static int close_it(void **state) {                                                                                \
+        (void)state;                                                                                                   \
+        stage_close(&s);                                                                                               \
+        return 0;                                                                                                      \
+    }
+
 /* Waits until *value is what is wanted; false: not within the time. */
 static inline bool becomes(const volatile int *value, int want, double seconds) {
     for (const double end = dt_now() + seconds; dt_now() < end; usleep(2000))

@@ -1,19 +1,7 @@
 /* Fields that shape an answer, and the paths beside chat completions. */
 #include "serve/stage.h"
 
-static stage s;
-
-static int open_default(void **state) {
-    (void)state;
-    stage_open(&s, NULL);
-    return 0;
-}
-
-static int close_it(void **state) {
-    (void)state;
-    stage_close(&s);
-    return 0;
-}
+STAGE_OF_TESTS
 
 static json_t *ask_json(const char *path, const char *body, int status) {
     reply r = ask(s.port, body ? "POST" : "GET", path, NULL, body);

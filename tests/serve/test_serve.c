@@ -1,19 +1,7 @@
 /* The server on scripted models, over real sockets: what is answered, and with which status. */
 #include "serve/stage.h"
 
-static stage s;
-
-static int open_default(void **state) {
-    (void)state;
-    stage_open(&s, NULL);
-    return 0;
-}
-
-static int close_it(void **state) {
-    (void)state;
-    stage_close(&s);
-    return 0;
-}
+STAGE_OF_TESTS
 
 /* json_unpack_ex that says what is missing. */
 #define UNPACK(j, ...)                                                                                                 \
