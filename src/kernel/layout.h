@@ -1,22 +1,23 @@
 /* Where things lie in a packed matrix and in prepared activations. Internal to the room.
  *
  * A packed matrix is panels of DT_NR = 32 outputs, each panel its blocks in order of k. A block is, for 32 outputs n:
- *   words  [words][32][4 bytes]   as the file has them, but for the high bits below: 4 neighbouring k of one output
+ *   words  [words][32][4 bytes]   4 neighbouring k of one output
  *   d      [32] half floats       quantised types
  *   m      [32] half floats       m, or dmin of the K types
  *   sc     [pairs][32][2 bytes]   K types: scales of two runs. Q2_K keeps its min in the high nibble
  *   mn     [pairs][32][2 bytes]   Q4_K, Q5_K: mins of two runs
- * so that one vector register has one output a lane. F16 is [k][32], BF16 [k / 2][32][2], F32 [k][32].
+ * so that one vector register has one output a lane; with the K types the words are last. F16 is [k][32], BF16 [k / 2][32][2],
+ * F32 [k][32].
  *
- * Run r of 32 elements, g = k % 32 / 4, b = k % 4; w(i) is byte b of word i:
- *   Q8_0      w(g) is q + 128
- *   Q4_0 Q4_1 w(g % 4), low nibble for g < 4
- *   Q5_0 Q5_1 as Q4_0, and bit g of w(4)
- *   Q4_K      h = r / 2, j = r % 2: w(8h + g), nibble j
- *   Q5_K      as Q4_K, and bit 2 (g % 4) + j of w(32 + 2h + g / 4)
- *   Q2_K      h = r / 4, j = r % 4: w(8h + g), bits 2j
- *   Q3_K      as Q2_K, and bit 4 (g % 2) + j of w(16 + 4h + g / 2)
- *   Q6_K      h = r / 4, j = r % 4: w(16h + 8 (j % 2) + g), nibble j / 2, and bits 2j of w(32 + 8h + g)
+ * Run r of 32 elements, g = k % 32 / 4, b = k % 4; in the K types h is the part of the block with two runs (four where runs are
+ * of 16) and j the run in it. dt_word_low and dt_word_high say which words; of their byte b:
+ *   Q8_0                 q + 128 in the low word
+ *   Q4_0 Q4_1 Q5_0 Q5_1  low: the low nibble for g < 4; high: bit g
+ *   Q4_K Q5_K            low: nibble j; high: bit 2 (g % 4) + j
+ *   Q2_K Q3_K            low: bits 2j; high: bit 4 (g % 2) + j
+ *   Q6_K                 low: nibble j / 2; high: bits 2j
+ * One row of activations meets these bytes in the order in which they lie, from the first to the last of the matrix: only so does
+ * the processor fetch them ahead at the rate of its memory.
  *
  * Activations lie in tiles of R rows, R at most `tile_rows` of the table, as 32-bit words with the row innermost:
  *   F32   [k]
@@ -66,7 +67,32 @@ static inline __attribute__((always_inline)) dt_layout dt_layout_of(dt_dtype t) 
 }
 
 static inline size_t dt_layout_d(const dt_layout *l) { /* m, sc and mn follow */
-    return (size_t)l->words * DT_WORD_BYTES;
+    return l->elems == DT_QK_K ? 0 : (size_t)l->words * DT_WORD_BYTES;
+}
+static inline size_t dt_layout_words(const dt_layout *l) {
+    return l->elems == DT_QK_K ? l->size - (size_t)l->words * DT_WORD_BYTES : 0;
+}
+
+/* Number of a word of the block; h and j are 0 in blocks of 32. */
+static inline __attribute__((always_inline)) int dt_word_low(dt_dtype t, int h, int j, int g) {
+    switch (t) {
+    case DT_Q4_0:
+    case DT_Q4_1: return g % 4;
+    case DT_Q5_0:
+    case DT_Q5_1: return 1 + g % 4;
+    case DT_Q5_K: return 10 * h + g / 4 * 5 + 1 + g % 4;
+    case DT_Q3_K: return 12 * h + g / 2 * 3 + 1 + g % 2;
+    case DT_Q6_K: return 24 * h + 3 * g + j % 2;
+    default: return 8 * h + g;
+    }
+}
+static inline __attribute__((always_inline)) int dt_word_high(dt_dtype t, int h, int g) { /* types that have one */
+    switch (t) {
+    case DT_Q5_K: return 10 * h + g / 4 * 5;
+    case DT_Q3_K: return 12 * h + g / 2 * 3;
+    case DT_Q6_K: return 24 * h + 3 * g + 2;
+    default: return 0;
+    }
 }
 
 enum { DT_Q32_WORDS = 11, DT_Q256_WORDS = 93 }; /* of a block of one row */

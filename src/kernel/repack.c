@@ -18,11 +18,12 @@ static uint32_t word_at(const uint8_t *p) {
     return u;
 }
 
-/* dst: the output's place in word `first` of a block; n words from src. */
-static void put_words(uint8_t *dst, int first, const uint8_t *src, int n) {
-    dst += first * DT_WORD_BYTES;
-    for (int i = 0; i < n; i++)
-        memcpy(dst + i * DT_WORD_BYTES, src + 4 * i, 4);
+/* words: the output's place in the first word of a block. */
+static void put_word(uint8_t *words, int at, const uint8_t *src) {
+    memcpy(words + at * DT_WORD_BYTES, src, 4);
+}
+static void put_u32(uint8_t *words, int at, uint32_t u) {
+    memcpy(words + at * DT_WORD_BYTES, &u, sizeof u);
 }
 
 static void put_half(uint8_t *out, size_t field, int n, const uint8_t b[2]) {
@@ -52,19 +53,17 @@ static void put_q4(uint8_t *out, uint8_t *words, size_t d, int n, const uint8_t 
         b += 2;
     }
     if (has_h) {
-        const uint32_t h = fifth_bits_32(b);
-        memcpy(words + 4 * DT_WORD_BYTES, &h, 4);
+        put_u32(words, dt_word_high(t, 0, 0), fifth_bits_32(b));
         b += 4;
     }
-    put_words(words, 0, b, 4);
+    for (int g = 0; g < 4; g++)
+        put_word(words, dt_word_low(t, 0, 0, g), b + 4 * g);
 }
 
 static void put_q8_0(uint8_t *out, uint8_t *words, size_t d, int n, const uint8_t *b) {
     put_half(out, d, n, b);
-    for (int i = 0; i < 8; i++) {
-        const uint32_t u = word_at(b + 2 + 4 * i) ^ 0x80808080u;
-        memcpy(words + i * DT_WORD_BYTES, &u, 4);
-    }
+    for (int g = 0; g < 8; g++)
+        put_u32(words, g, word_at(b + 2 + 4 * g) ^ 0x80808080u);
 }
 
 static void put_q4_k(uint8_t *out, uint8_t *words, size_t d, int n, const uint8_t *p, dt_dtype t) {
@@ -81,12 +80,13 @@ static void put_q4_k(uint8_t *out, uint8_t *words, size_t d, int n, const uint8_
     put_half(out, d + DT_HALF_BYTES, n, b->dmin);
     put_pairs(out, d + 2 * DT_HALF_BYTES, n, sc, 8);
     put_pairs(out, d + 6 * DT_HALF_BYTES, n, mn, 8);
-    put_words(words, 0, t == DT_Q5_K ? b5->qs : b->qs, 32);
+    for (int i = 0; i < 32; i++)
+        put_word(words, dt_word_low(t, i / 8, 0, i % 8), (t == DT_Q5_K ? b5->qs : b->qs) + 4 * i);
     for (int x = 0; t == DT_Q5_K && x < 8; x++) { /* two bits of four words become one */
         uint32_t u = 0;
         for (int i = 0; i < 4; i++)
             u |= (word_at(b5->qh + 16 * (x % 2) + 4 * i) >> (2 * (x / 2)) & 0x03030303u) << (2 * i);
-        memcpy(words + (32 + x) * DT_WORD_BYTES, &u, 4);
+        put_u32(words, dt_word_high(t, x / 2, x % 2 * 4), u);
     }
 }
 
@@ -94,7 +94,8 @@ static void put_q2_k(uint8_t *out, uint8_t *words, size_t d, int n, const dt_q2_
     put_half(out, d, n, b->d);
     put_half(out, d + DT_HALF_BYTES, n, b->dmin);
     put_pairs(out, d + 2 * DT_HALF_BYTES, n, b->scales, 16);
-    put_words(words, 0, b->qs, 16);
+    for (int i = 0; i < 16; i++)
+        put_word(words, dt_word_low(DT_Q2_K, i / 8, 0, i % 8), b->qs + 4 * i);
 }
 
 static void put_q3_k(uint8_t *out, uint8_t *words, size_t d, int n, const dt_q3_k *b) {
@@ -103,25 +104,30 @@ static void put_q3_k(uint8_t *out, uint8_t *words, size_t d, int n, const dt_q3_
         sc[r] = (uint8_t)dt_q3_k_scale(b->scales, r);
     put_half(out, d, n, b->d);
     put_pairs(out, d + DT_HALF_BYTES, n, sc, 16);
-    put_words(words, 0, b->qs, 16);
+    for (int i = 0; i < 16; i++)
+        put_word(words, dt_word_low(DT_Q3_K, i / 8, 0, i % 8), b->qs + 4 * i);
     for (int x = 0; x < 8; x++) { /* four bits of two words become one */
         const int h = x / 4, g = x % 4 * 2;
         const uint32_t u = (word_at(b->hmask + 4 * g) >> (4 * h) & 0x0f0f0f0fu) |
                            (word_at(b->hmask + 4 * g + 4) >> (4 * h) & 0x0f0f0f0fu) << 4;
-        memcpy(words + (16 + x) * DT_WORD_BYTES, &u, 4);
+        put_u32(words, dt_word_high(DT_Q3_K, h, g), u);
     }
 }
 
 static void put_q6_k(uint8_t *out, uint8_t *words, size_t d, int n, const dt_q6_k *b) {
     put_half(out, d, n, b->d);
     put_pairs(out, d + DT_HALF_BYTES, n, (const uint8_t *)b->scales, 16);
-    put_words(words, 0, b->ql, 32);
-    put_words(words, 32, b->qh, 16);
+#pragma GCC unroll 32
+    for (int i = 0; i < 32; i++)
+        put_word(words, dt_word_low(DT_Q6_K, i / 16, i / 8 % 2, i % 8), b->ql + 4 * i);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        put_word(words, dt_word_high(DT_Q6_K, i / 8, i % 8), b->qh + 4 * i);
 }
 
 /* Block b of the row that is output n of a panel; `out` is the panel's block. */
 static void put_block(const fill_job *j, uint8_t *out, int n, const uint8_t *b) {
-    uint8_t *words = out + n * 4;
+    uint8_t *words = out + dt_layout_words(&j->l) + n * 4;
     const size_t d = dt_layout_d(&j->l);
     const dt_dtype t = j->w->type;
     switch (t) {

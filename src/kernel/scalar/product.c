@@ -8,7 +8,8 @@
 typedef struct weight {
     dt_dtype type;
     const uint8_t *block;
-    int n; /* 0..31 */
+    size_t words; /* where they begin in a block */
+    int n;        /* 0..31 */
 } weight;
 typedef struct row {
     const uint32_t *at;
@@ -16,7 +17,7 @@ typedef struct row {
 } row;
 
 static unsigned word_byte(const weight *w, int word, int b) {
-    return w->block[word * DT_WORD_BYTES + w->n * 4 + b];
+    return w->block[w->words + (size_t)(word * DT_WORD_BYTES + w->n * 4 + b)];
 }
 
 static float half_at(const weight *w, size_t field) {
@@ -27,28 +28,19 @@ static float half_at(const weight *w, size_t field) {
 
 /* The stored number of element k of the block, nothing taken off. */
 static int stored(const weight *w, int k) {
-    const int r = k / 32, g = k % 32 / 4, b = k % 4, h2 = r / 2, j2 = r % 2, h4 = r / 4, j4 = r % 4;
-    unsigned q;
+    const int runs = w->type == DT_Q4_K || w->type == DT_Q5_K ? 2 : 4; /* of a part */
+    const int r = k / 32, h = r / runs, j = r % runs, g = k % 32 / 4, b = k % 4;
+    const unsigned low = word_byte(w, dt_word_low(w->type, h, j, g), b), high = word_byte(w, dt_word_high(w->type, h, g), b);
     switch (w->type) {
-    case DT_Q8_0:
-        return (int)word_byte(w, g, b);
-    case DT_Q4_K:
-    case DT_Q5_K:
-        q = word_byte(w, 8 * h2 + g, b) >> (4 * j2) & 15;
-        if (w->type == DT_Q5_K) q |= (word_byte(w, 32 + 2 * h2 + g / 4, b) >> (2 * (g % 4) + j2) & 1) << 4;
-        return (int)q;
-    case DT_Q2_K:
-    case DT_Q3_K:
-        q = word_byte(w, 8 * h4 + g, b) >> (2 * j4) & 3;
-        if (w->type == DT_Q3_K) q |= (word_byte(w, 16 + 4 * h4 + g / 2, b) >> (4 * (g % 2) + j4) & 1) << 2;
-        return (int)q;
-    case DT_Q6_K:
-        q = word_byte(w, 16 * h4 + 8 * (j4 % 2) + g, b) >> (4 * (j4 / 2)) & 15;
-        return (int)(q | (word_byte(w, 32 + 8 * h4 + g, b) >> (2 * j4) & 3) << 4);
-    default: /* Q4_0 .. Q5_1 */
-        q = word_byte(w, g % 4, b) >> (g < 4 ? 0 : 4) & 15;
-        if (w->type == DT_Q5_0 || w->type == DT_Q5_1) q |= (word_byte(w, 4, b) >> g & 1) << 4;
-        return (int)q;
+    case DT_Q8_0: return (int)low;
+    case DT_Q4_K: return (int)(low >> (4 * j) & 15);
+    case DT_Q5_K: return (int)((low >> (4 * j) & 15) | (high >> (2 * (g % 4) + j) & 1) << 4);
+    case DT_Q2_K: return (int)(low >> (2 * j) & 3);
+    case DT_Q3_K: return (int)((low >> (2 * j) & 3) | (high >> (4 * (g % 2) + j) & 1) << 2);
+    case DT_Q6_K: return (int)((low >> (4 * (j / 2)) & 15) | (high >> (2 * j) & 3) << 4);
+    case DT_Q5_0:
+    case DT_Q5_1: return (int)((low >> (g < 4 ? 0 : 4) & 15) | (high >> g & 1) << 4);
+    default: return (int)(low >> (g < 4 ? 0 : 4) & 15); /* Q4_0, Q4_1 */
     }
 }
 
@@ -126,7 +118,7 @@ static float pair_exact(const weight *w, const row *x, bool both, float acc) {
 static float output(const dt_packed *w, int n, row x, dt_act_form form, float acc) {
     const dt_layout l = dt_layout_of(w->type);
     const size_t blocks = ((size_t)w->K + (size_t)l.elems - 1) / (size_t)l.elems;
-    weight v = {w->type, (const uint8_t *)w->data + (size_t)(n / DT_NR) * blocks * l.size, n % DT_NR};
+    weight v = {w->type, (const uint8_t *)w->data + (size_t)(n / DT_NR) * blocks * l.size, dt_layout_words(&l), n % DT_NR};
     const size_t step = dt_act_words(form, l.elems) * (size_t)x.R;
     for (size_t b = 0; b < blocks; b++, v.block += l.size, x.at += step) {
         if (l.elems == DT_QK_K)

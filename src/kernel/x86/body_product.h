@@ -17,6 +17,7 @@
  * tile, and k elements (whole blocks but for the end of a row). */
 #define TILE_ARGS float *c, size_t ldc, const uint8_t *w, int half, const uint32_t *a, size_t k, size_t width, bool from_c
 typedef void (*tile_fn)(TILE_ARGS);
+#define TILE_ROWS (INT_ROWS > FLOAT_ROWS ? INT_ROWS : FLOAT_ROWS)
 
 V16_INLINE float float_at(const uint32_t *p) {
     float f;
@@ -53,6 +54,11 @@ V16_INLINE void tile_store(v16 (*acc)[PROD_COLS], int R, int C, float *c, size_t
             c_store(c + (size_t)m * ldc, width, x, acc[m][x]);
 }
 
+/* Weights that come from memory. A walk that meets them in the order in which they lie is best left alone: the processor sees
+ * one stream and fetches it at the full rate, which nothing it is asked for comes near to. One that turns back, or takes half a
+ * panel, has to ask. */
+#define WHOLE_PANELS (PROD_COLS * 16 == DT_NR)
+
 /* The part-th of `parts` of a block of `lines` cache lines: spread over the work on it, so that loads are always under way. In
  * finely cut parts: a processor that has too many loads under way drops what else is asked for. */
 V16_INLINE void fetch_ahead(const uint8_t *w, size_t lines, size_t part, size_t parts) {
@@ -60,8 +66,15 @@ V16_INLINE void fetch_ahead(const uint8_t *w, size_t lines, size_t part, size_t 
         __builtin_prefetch((const char *)w + AHEAD_BYTES + i * 64);
 }
 
-/* Runs the tiles of a part, whatever the type: fns[R - 1] for a tile of R rows. */
-V16_INLINE void run_tiles(const dt_product_part *p, const tile_fn *fns, int t0, int t1, size_t p0, size_t p1) {
+/* Lines that are needed here and there during the work on a block, met in their order before it. */
+V16_INLINE void meet(const uint8_t *w, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)w + i);
+}
+
+/* Runs the tiles of a part, whatever the type: fns[1][R - 1] for the first tile of R rows, to which the weights come from memory,
+ * fns[0] for those that find them in the cache. */
+V16_INLINE void run_tiles(const dt_product_part *p, const tile_fn (*fns)[TILE_ROWS], int t0, int t1, size_t p0, size_t p1) {
     const dt_acts *a = p->a;
     const dt_layout l = dt_layout_of(p->w->type);
     const size_t N = (size_t)p->w->N, blocks = ((size_t)a->K + (size_t)l.elems - 1) / (size_t)l.elems;
@@ -80,7 +93,7 @@ V16_INLINE void run_tiles(const dt_product_part *p, const tile_fn *fns, int t0, 
                 for (size_t col = 0; col < DT_NR; col += 16 * PROD_COLS) {
                     const size_t n0 = panel * DT_NR + col;
                     if (n0 >= N) break;
-                    fns[R - 1](p->c + (size_t)m0 * p->ldc + n0, p->ldc, w + b * l.size, (int)col / 16, x, k, N - n0,
+                    fns[t == t0][R - 1](p->c + (size_t)m0 * p->ldc + n0, p->ldc, w + b * l.size, (int)col / 16, x, k, N - n0,
                                p->accumulate || b > 0);
                 }
             }

@@ -39,7 +39,7 @@ V16_INLINE void tile_float(float_kind kind, int R, int C, TILE_ARGS) {
     v16 acc[FLOAT_ROWS][PROD_COLS];
     tile_load(acc, R, C, c, ldc, width, from_c);
     for (size_t b = 0; b < whole; b++, w += size, a += step) {
-        if (R <= 4) fetch_ahead(w, size / 64, 0, 1);
+        if (R <= 4 && !WHOLE_PANELS) fetch_ahead(w, size / 64, 0, 1);
         float_block(kind, R, C, false, acc, w, half, a);
     }
     if (kind == EXACT && k % 2) float_block(kind, R, C, true, acc, w, half, a);
@@ -64,7 +64,7 @@ V16_INLINE void tile_float(float_kind kind, int R, int C, TILE_ARGS) {
 #endif
 FLOAT_TILES(PAIRS)
 
-static const tile_fn pair_tiles[FLOAT_ROWS] = FLOAT_NAMES(PAIRS);
+static const tile_fn pair_tiles[2][TILE_ROWS] = {FLOAT_NAMES(PAIRS), FLOAT_NAMES(PAIRS)};
 
 /* Without the bfloat16 instructions: in the mode in which operands and results below 2^-126 are 0. */
 static void product_bf16(const dt_product_part *p, int t0, int t1, size_t p0, size_t p1) {
@@ -83,7 +83,8 @@ FLOAT_TILES(EXACT)
 FLOAT_TILES(HALVES)
 
 static void product_float(const dt_product_part *p, int t0, int t1, size_t p0, size_t p1) {
-    static const tile_fn exact_tiles[FLOAT_ROWS] = FLOAT_NAMES(EXACT), half_tiles[FLOAT_ROWS] = FLOAT_NAMES(HALVES);
+    static const tile_fn exact_tiles[2][TILE_ROWS] = {FLOAT_NAMES(EXACT), FLOAT_NAMES(EXACT)},
+                         half_tiles[2][TILE_ROWS] = {FLOAT_NAMES(HALVES), FLOAT_NAMES(HALVES)};
     run_tiles(p, p->w->type == DT_F16 ? half_tiles : exact_tiles, t0, t1, p0, p1);
 }
 #endif

@@ -6,6 +6,7 @@
 #include "kernel/x86/v16_avx2.h"
 
 #define INT_ROWS 3 /* 3 sums of integers, 3 of floats, of two registers each */
+#define RUN_SUMS 3 /* sums of integers of several runs */
 #define FLOAT_ROWS 6
 #define PROD_COLS 1 /* vectors of outputs together: half a panel */
 #define Q8_SIGNED 1 /* i_dot_wide takes 128 off itself */

@@ -7,6 +7,7 @@
 #include "kernel/x86/v16_avx512.h"
 
 #define INT_ROWS 4    /* 4 x 2 sums of integers, 4 x 2 sums of floats */
+#define RUN_SUMS 16   /* sums of integers of several runs */
 #define FLOAT_ROWS 12 /* 12 x 2 sums */
 #define PROD_COLS 2   /* vectors of outputs together: a panel */
 #define Q8_SIGNED 0   /* i_dot_wide takes the stored numbers as they are */
