@@ -3,11 +3,13 @@
  * How C is cut changes no bits: every element is one chain over k, whatever its part. */
 #include "kernel/layout.h"
 
+#include <stdatomic.h>
+
 #define SMALL_WORK 200000.0            /* multiply-adds below which waking the pool costs more than it gives */
 #define SMALL_ROWS 32768               /* floats that one thread converts sooner than two */
-#define CHUNK_BYTES ((size_t)64 << 10) /* of weights that one thread reads in a row: less costs bandwidth */
-#define TASKS_A_THREAD 4               /* so that a thread which starts late or runs slower does not hold up the rest */
-#define ROWS_A_TASK 384                /* rows whose activations stay in the second cache */
+#define STEP_BYTES ((size_t)16 << 10)  /* of weights: far more work than taking them */
+#define ROWS_A_BLOCK 384               /* rows whose activations stay in the second cache; each block meets all panels */
+#define MOST_RANGES 64
 
 size_t dt_acts_bytes(dt_act_form form, int M, int K) {
     return dt_act_words(form, K) * (size_t)M * sizeof(uint32_t);
@@ -38,19 +40,29 @@ void dt_acts_make(dt_pool *pool, dt_acts *out, dt_act_form form, const float *a,
 
 typedef void (*product_fn)(const dt_product_part *part, int t0, int t1, size_t p0, size_t p1);
 
+/* Panels that a thread walks from the first to the last, so that memory sees one stream; who is done helps the others. */
+typedef struct range {
+    _Alignas(64) atomic_size_t next;
+    size_t end;
+} range;
+
 typedef struct product_job {
     dt_product_part part;
     product_fn product;
-    int tiles, tiles_a_task;
-    size_t panels, panels_a_task, n_col_tasks;
+    int t0, t1;  /* tiles of rows */
+    size_t step; /* panels taken at a time */
+    size_t n_ranges;
+    range ranges[MOST_RANGES];
 } product_job;
 
 static void product_task(void *arg, size_t task, int thread) {
-    const product_job *j = arg;
+    product_job *j = arg;
     (void)thread;
-    const int t0 = (int)(task / j->n_col_tasks) * j->tiles_a_task, t1 = t0 + j->tiles_a_task;
-    const size_t p0 = task % j->n_col_tasks * j->panels_a_task, p1 = p0 + j->panels_a_task;
-    j->product(&j->part, t0, t1 < j->tiles ? t1 : j->tiles, p0, p1 < j->panels ? p1 : j->panels);
+    for (size_t i = 0; i < j->n_ranges; i++) {
+        range *r = &j->ranges[(task + i) % j->n_ranges];
+        for (size_t p; (p = atomic_fetch_add_explicit(&r->next, j->step, memory_order_relaxed)) < r->end;)
+            j->product(&j->part, j->t0, j->t1, p, p + j->step < r->end ? p + j->step : r->end);
+    }
 }
 
 static product_fn product_of(dt_act_form form) {
@@ -68,24 +80,25 @@ void dt_product_acts(dt_pool *pool, float *c, size_t ldc, const dt_acts *a, cons
         dt_gemm(pool, c, ldc, a->rows, a->ld, 1, w->data, a->M, w->N, w->K, accumulate);
         return;
     }
-    product_job j = {.part = {w, a, c, ldc, accumulate}, .product = product_of(a->form), .panels = ratio_up((size_t)w->N, DT_NR)};
-    const size_t threads = (size_t)dt_pool_threads(pool);
-    j.tiles = j.tiles_a_task = dt_act_tiles(a->M, a->tile_rows);
-    j.panels_a_task = j.panels;
-    j.n_col_tasks = 1;
+    product_job j = {.part = {w, a, c, ldc, accumulate}, .product = product_of(a->form)};
+    const size_t panels = ratio_up((size_t)w->N, DT_NR), threads = (size_t)dt_pool_threads(pool);
+    const int tiles = dt_act_tiles(a->M, a->tile_rows);
     if ((double)a->M * w->N * w->K < SMALL_WORK || threads == 1) {
-        j.product(&j.part, 0, j.tiles, 0, j.panels);
+        j.product(&j.part, 0, tiles, 0, panels);
         return;
     }
-    /* Blocks of rows whose activations stay in the cache, each over all panels; panels in runs long enough to read fast. */
-    const size_t row_tasks = ratio_up((size_t)a->M, ROWS_A_TASK), want = threads * TASKS_A_THREAD;
-    j.tiles_a_task = (int)ratio_up((size_t)j.tiles, row_tasks);
-    size_t least = a->M <= 64 ? ratio_up(CHUNK_BYTES, w->bytes / j.panels + 1) : 1;
-    if (least > ratio_up(j.panels, threads)) least = ratio_up(j.panels, threads);
-    j.panels_a_task = ratio_up(j.panels, ratio_up(want, row_tasks));
-    if (j.panels_a_task < least) j.panels_a_task = least;
-    j.n_col_tasks = ratio_up(j.panels, j.panels_a_task);
-    dt_pool_run(pool, ratio_up((size_t)j.tiles, (size_t)j.tiles_a_task) * j.n_col_tasks, product_task, &j);
+    j.step = ratio_up(STEP_BYTES, w->bytes / panels + 1);
+    j.n_ranges = threads < MOST_RANGES ? threads : MOST_RANGES;
+    const size_t blocks = ratio_up((size_t)a->M, ROWS_A_BLOCK);
+    for (size_t b = 0; b < blocks; b++) {
+        j.t0 = (int)((size_t)tiles * b / blocks);
+        j.t1 = (int)((size_t)tiles * (b + 1) / blocks);
+        for (size_t i = 0; i < j.n_ranges; i++) {
+            atomic_init(&j.ranges[i].next, panels * i / j.n_ranges);
+            j.ranges[i].end = panels * (i + 1) / j.n_ranges;
+        }
+        dt_pool_run(pool, threads, product_task, &j);
+    }
 }
 
 size_t dt_product_scratch(dt_dtype type, int M, int K) {
