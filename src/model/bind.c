@@ -118,22 +118,27 @@ duet_status dt_model_hold(duet_model *m, duet_err *err) {
             x->part[0] = (dt_packed){.type = DT_F32, .N = x->rows, .K = x->cols};
         }
         for (int p = 0; p < x->n_parts; p++) {
-            duet_status st = dt_packed_init(&x->part[p], x->part[p].type, x->part[p].N, x->part[p].K, err);
+            duet_status st = dt_packed_place(&x->part[p], x->part[p].type, x->part[p].N, x->part[p].K, NULL, err);
             if (st) return st;
             x->part[p].exact = m->weights == DUET_WEIGHTS_EXACT;
         }
     }
+    m->packed_bytes = dt_model_packed_bytes(m);
+    m->packed = dt_pages_alloc(m->packed_bytes);
+    if (!m->packed) return dt_fail(err, DUET_E_NOMEM, "model: no memory for its matrices (%zu MiB)", m->packed_bytes >> 20);
+    uint8_t *at = m->packed;
+    for (size_t i = 0; (x = dt_model_matrix(m, i)); i++)
+        for (int p = 0; p < x->n_parts; at += x->part[p++].bytes)
+            x->part[p].data = at;
     return DUET_OK;
 }
 
 void duet_model_close(duet_model *m) {
     if (!m) return;
-    dt_matrix *x;
-    for (size_t i = 0; m->layer && (x = dt_model_matrix(m, i)); i++)
-        dt_matrix_clear(x);
     free(m->param);
     free(m->layer);
     dt_pages_free(m->params, m->n_params * sizeof(float));
+    dt_pages_free(m->packed, m->packed_bytes);
     dt_model_files_close(m->files);
     dt_lora_destroy(m->lora);
     free(m->rope.cos_t);

@@ -83,7 +83,6 @@ size_t dt_model_scratch(const duet_model *m, int rows);
 dt_matrix *dt_model_matrix(duet_model *m, size_t i);
 const dt_matrix *dt_model_matrix_at(const duet_model *m, size_t i); /* the same for readers */
 size_t dt_model_packed_bytes(const duet_model *m);
-void dt_matrix_clear(dt_matrix *x);
 void dt_embed_lookup(const duet_model *m, int32_t id, float *row); /* row[D] of the table, wherever it is */
 /* y[T, rows] = or += in[T, cols] W^T. scratch: dt_model_scratch bytes. */
 void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float *in, int T, bool acc, void *scratch);

@@ -44,12 +44,6 @@ size_t dt_model_packed_bytes(const duet_model *m) {
     return n;
 }
 
-void dt_matrix_clear(dt_matrix *x) {
-    for (int p = 0; p < x->n_parts; p++)
-        dt_packed_clear(&x->part[p]);
-    x->n_parts = 0;
-}
-
 void dt_matrix_multiply(dt_pool *pool, const dt_matrix *x, float *y, const float *in, int T, bool acc, void *scratch) {
     dt_acts a = {.form = DT_N_ACT_FORMS}; /* none yet */
     int row = 0;

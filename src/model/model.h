@@ -75,6 +75,8 @@ struct duet_model {
      * matrices are held in the types of their file. */
     float *params;
     size_t n_params; /* floats in it */
+    void *packed;    /* one block for the parts of all matrices: whole huge pages */
+    size_t packed_bytes;
     size_t n_all;    /* numbers of all parameters */
     dt_param *param;
     int n_param;
