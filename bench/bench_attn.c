@@ -107,8 +107,8 @@ int main(int argc, char **argv) {
             size_t each = dt_kv_page_bytes(types[t], 1, kv_heads, width) / DT_KV_PAGE * (size_t)keys[i];
             int layers = each * LAYERS > (size_t)1 << 30 ? (int)(((size_t)1 << 30) / each) : LAYERS;
             dt_kv *kv = make_kv(types[t], layers, keys[i], &seq);
-            double memory = dt_peak_bandwidth(pool, 0, 0.2), s = seconds_of(m, pool, kv, &seq, layers, keys[i], 1);
-            double after = dt_peak_bandwidth(pool, 0, 0.2); /* it may change within a run */
+            double memory = dt_peak_bandwidth(pool, 0.2), s = seconds_of(m, pool, kv, &seq, layers, keys[i], 1);
+            double after = dt_peak_bandwidth(pool, 0.2); /* it may change within a run */
             memory = after < memory ? after : memory;
             printf("%-5s %5d keys: decode %6.1f GB/s, %5.1f %% of %.1f", dt_dtype_name(types[t]), keys[i], (double)each / s * 1e-9,
                    100 * (double)each / s / memory, memory * 1e-9);

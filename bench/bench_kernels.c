@@ -237,7 +237,7 @@ int main(int argc, char **argv) {
         budget = atof(argv[2]);
     if (threads > 1 && dt_pool_create(threads, &pool, NULL))
         return 1;
-    double peak = dt_peak_flops(pool, 0.3), bandwidth = dt_peak_bandwidth(pool, 0, 0.3);
+    double peak = dt_peak_flops(pool, 0.3), bandwidth = dt_peak_bandwidth(pool, 0.3);
     printf("kernel %s, %d threads: peak %.1f GFLOP/s, memory %.1f GB/s\n", dt_kernels_get()->name, threads, peak * 1e-9,
            bandwidth * 1e-9);
     for (size_t i = 0; i < DT_COUNT(shapes); i++)

@@ -96,7 +96,7 @@ typedef struct duet_peak {
     double flops_per_s; /* fused multiply-adds of floats from registers, two operations each */
     double bf16_per_s;  /* the same for products of bfloat16 and of int8; 0 where the model has no such matrices */
     double int8_per_s;
-    double bytes_per_s; /* reading a block as large as the model's matrices again and again: from a cache, if it fits */
+    double bytes_per_s; /* reading the model's matrices again and again: from a cache, if they fit */
 } duet_peak;
 duet_status duet_model_measure_peak(const duet_model *m, int n_threads, duet_peak *out, duet_err *err);
 /* bytes_per_s alone (takes about 0.2 s): on some machines it changes from minute to minute. */

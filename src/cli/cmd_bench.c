@@ -236,7 +236,7 @@ static void show_machine(const bench *b) {
         printf(", %.1f G/s of bf16", b->peak.bf16_per_s / 1e9);
     if (b->peak.int8_per_s > 0)
         printf(", %.1f G/s of int8", b->peak.int8_per_s / 1e9);
-    printf(", reads a block as large as the model at %.1f GB/s\n", b->peak.bytes_per_s / 1e9);
+    printf(", reads the model's matrices at %.1f GB/s\n", b->peak.bytes_per_s / 1e9);
     printf("%-14s%12.2f s to open, first token after %.2f s, weights %.2f MiB as %s\n", "start", b->opened_s,
            b->first_token_s, (double)b->info.weight_bytes / (double)(1 << 20), b->info.held);
 }

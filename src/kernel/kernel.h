@@ -182,8 +182,10 @@ double dt_peak_flops(dt_pool *pool, double seconds);
 /* The same for products of int8 and of bfloat16 numbers as packed.h uses them, operations/s. */
 double dt_peak_int8(dt_pool *pool, double seconds);
 double dt_peak_bf16(dt_pool *pool, double seconds);
-/* Measured bytes/s of reading a block of `bytes` again and again, each thread its own part (0, or more than 128 MiB: 128
- * MiB, which is memory and no cache). */
-double dt_peak_bandwidth(dt_pool *pool, size_t bytes, double seconds);
+/* Measured bytes/s of reading a block again and again, each thread its own part: the best round, at least one. 0: a block of less
+ * than 64 bytes a thread. */
+double dt_peak_reading(dt_pool *pool, const void *block, size_t bytes, double seconds);
+/* The same with half a gigabyte of its own, which is memory and no cache; 0 where there is not so much. */
+double dt_peak_bandwidth(dt_pool *pool, double seconds);
 
 #endif

@@ -51,12 +51,11 @@ duet_status duet_model_measure_peak(const duet_model *m, int n_threads, duet_pea
 
 duet_status duet_model_measure_reading(const duet_model *m, int n_threads, double *bytes_per_s, duet_err *err) {
     dt_pool *pool = NULL;
-    double bytes = cost_of_step(m, 1, 1).bytes;
     duet_status st = dt_pool_create(n_threads, &pool, err);
     if (st) return st;
-    *bytes_per_s = dt_peak_bandwidth(pool, bytes < 1e15 ? (size_t)bytes : 0, 0.2);
+    *bytes_per_s = dt_peak_reading(pool, m->packed, m->packed_bytes, 0.2);
     dt_pool_destroy(pool);
-    return *bytes_per_s > 0 ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "no memory to measure how fast memory is read");
+    return *bytes_per_s > 0 ? DUET_OK : dt_fail(err, DUET_E_RANGE, "a model of %zu bytes of matrices is too small to measure how fast they are read", m->packed_bytes);
 }
 
 double duet_model_least_seconds(const duet_model *m, const duet_peak *peak, const duet_step *s, bool *memory_bound) {
