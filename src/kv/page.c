@@ -135,11 +135,8 @@ void dt_kv_page_unref(dt_kv *kv, int page) {
     }
 }
 
-/* A free page with one borrower, the caller. The caller made sure that there is one. */
+/* A free page with one borrower, the caller, who made sure that there is one. */
 static int take_page(dt_kv *kv) {
-    if (kv->n_free == 0) {
-        dt_kv_tree_evict(kv);
-    }
     int page = kv->free_pages[--kv->n_free];
     assert(kv->refs[page] == 0 && kv->node_of[page] < 0);
     kv->refs[page] = 1;
@@ -179,6 +176,9 @@ duet_status dt_kv_grow(dt_kv *kv, dt_kv_seq *s, int more, duet_err *err) {
     if (st) {
         return st;
     }
+    /* All that it takes at once: the last of a text leave first, so the first of them are the next to be taken, and pages stand in
+     * memory in the order of their tokens. */
+    dt_kv_tree_evict(kv, fresh + copy);
     if (copy) {
         int page = take_page(kv);
         copy_page(kv, page, s->pages[last]);

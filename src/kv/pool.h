@@ -47,7 +47,7 @@ void dt_kv_page_unref(dt_kv *kv, int page);
 /* tree.c */
 bool dt_kv_tree_init(dt_kv *kv); /* false = no memory */
 void dt_kv_tree_clear(dt_kv *kv);
-/* Drops old nodes until at least one page is free; the caller saw that n_tree_only > 0. */
-void dt_kv_tree_evict(dt_kv *kv);
+/* Drops old nodes until at least n pages are free, or all have gone. */
+void dt_kv_tree_evict(dt_kv *kv, int n);
 
 #endif

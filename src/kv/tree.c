@@ -130,8 +130,8 @@ void dt_kv_tree_clear(dt_kv *kv) {
     free(kv->buckets);
 }
 
-void dt_kv_tree_evict(dt_kv *kv) {
-    while (kv->n_free == 0 && kv->oldest >= 0) {
+void dt_kv_tree_evict(dt_kv *kv, int n) {
+    while (kv->n_free < n && kv->oldest >= 0) {
         int i = kv->oldest;
         /* Prefer a leaf that frees its page. A page can stand above one that a sequence still uses (two
          * sequences computed the same prefix, the tree kept the first one's): then the oldest leaf goes. */

@@ -271,6 +271,27 @@ static void test_least_recently_used_leaves_first(void **state) {
     dt_kv_destroy(kv);
 }
 
+/* What takes the place of a remembered text stands in memory in the order of its tokens, as in a fresh pool. */
+static void test_pages_of_a_full_pool_ascend(void **state) {
+    (void)state;
+    dt_kv *kv = pool(8);
+    int32_t ids[2][128];
+    dt_kv_seq s = {0};
+    for (int p = 0; p < 2; p++) {
+        for (int i = 0; i < 128; i++) {
+            ids[p][i] = 1000 * p + i;
+        }
+        fill(kv, &s, 128);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(s.pages[i], i);
+        }
+        assert_int_equal(dt_kv_remember(kv, 1, ids[p], &s, NULL), DUET_OK);
+        dt_kv_drop(kv, &s);
+        assert_int_equal(dt_kv_cached_pages(kv), 8);
+    }
+    dt_kv_destroy(kv);
+}
+
 /* Two sequences computed the same page; the tree keeps the first one's, with the second one's page below it. */
 static void test_same_prefix_twice_can_be_evicted(void **state) {
     (void)state;
@@ -360,6 +381,7 @@ int main(void) {
         cmocka_unit_test(test_random_share_write_release),
         cmocka_unit_test(test_match_finds_longest_full_pages),
         cmocka_unit_test(test_least_recently_used_leaves_first),
+        cmocka_unit_test(test_pages_of_a_full_pool_ascend),
         cmocka_unit_test(test_same_prefix_twice_can_be_evicted),
         cmocka_unit_test(test_pages_of_each_type),
         cmocka_unit_test(test_a_type_that_does_not_fit),
