@@ -110,7 +110,7 @@ typedef struct dt_kernels {
     double (*bf16_burst)(size_t n, float *sink);
 
     /* y = (x / sqrt(mean(x^2) + eps)) * (w + plus), plus 0 or 1; inv[t] = 1/sqrt(..) saved where not NULL. Rows T of
-     * width D. */
+     * width D. y may be x. */
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, const float *w, float plus, float *inv, int T, int D,
                     float eps);
     /* dx is written or accumulated (acc) and may be dy itself; dw[D] += over these rows in order. */

@@ -1,8 +1,8 @@
 /* Products with packed weights for one instruction set; included after its i16 header. Bits: packed.h; layout: layout.h.
  *
  * A tile is R rows by PROD_COLS vectors of outputs. Weights are unpacked in registers, each for R rows. With several tiles of
- * rows a panel is cut along k into slices that stay in the nearest cache while all tiles meet them; between slices the chain
- * rests in C: no bit changes. */
+ * rows a panel stays in the second cache while all tiles meet it, one too large for that in slices along k; between slices the
+ * chain rests in C: no bit changes. (Slices for the first cache cost more, loading and storing C, than they gave.) */
 #ifndef DT_KERNEL_BODY_PRODUCT_H
 #define DT_KERNEL_BODY_PRODUCT_H
 
@@ -11,7 +11,7 @@
 #ifndef AHEAD_BYTES
 #define AHEAD_BYTES 6144 /* weights are fetched so far ahead: the way of a read from memory at full rate */
 #endif
-#define SLICE_BYTES 20480 /* of a panel */
+#define SLICE_BYTES ((size_t)256 << 10) /* of a panel: half of a second cache of today */
 
 /* Tile functions take the block of weights they begin with, the half of the panel (where a tile is one), activations of their
  * tile, and k elements (whole blocks but for the end of a row). */
