@@ -160,7 +160,8 @@ static void qkv_bwd(step_ctx *s) {
     dt_matrix_bwd(s->w, &s->y->qkv, s->g->dh, s->g->dqkv, s->a->h1, s->g, false);
 }
 
-/* Head norms (qwen3, gemma3) and rotation of q and k; v is copied so that one buffer holds what attention reads. */
+/* Head norms (qwen3, gemma3) and rotation of q and k; v is copied so that one buffer holds what attention reads (nothing is copied
+ * where rot is qkv). */
 static void rotate_rows(void *ctx, int t0, int t1) {
     step_ctx *s = ctx;
     const dt_hf_config *c = &s->w->m->cfg;
@@ -171,7 +172,7 @@ static void rotate_rows(void *ctx, int t0, int t1) {
     for (int t = t0; t < t1; t++) {
         const float *src = s->a->qkv + (size_t)t * W;
         float *dst = s->a->rot + (size_t)t * W;
-        memcpy(dst, src, W * sizeof *dst);
+        if (dst != src) memcpy(dst, src, W * sizeof *dst);
         if (s->y->q_norm != DT_NONE) {
             float *iq = s->a->inv_q ? s->a->inv_q + (size_t)t * (size_t)H : NULL;
             float *ik = s->a->inv_k ? s->a->inv_k + (size_t)t * (size_t)K : NULL;

@@ -32,7 +32,7 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     f->pool = pool;
     f->max_rows = max_rows;
     size_t apart = c->post_norms ? D : 0;
-    f->block_bytes = R * (D * 2 + 2 * W + HE + 3 * F + apart) * sizeof(float);
+    f->block_bytes = R * (D * 2 + W + HE + 3 * F + apart) * sizeof(float);
     f->norm_bytes = R * D * sizeof(float);
     f->product_bytes = dt_model_scratch(m, max_rows);
     f->block = dt_pages_alloc(f->block_bytes); /* few rows touch little of it */
@@ -52,8 +52,7 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     float *p = f->block;
     f->acts.x = f->acts.x2 = p;
     f->acts.h1 = f->acts.h2 = f->acts.tmp = p += R * D; /* whoever reads one is done before the next is written */
-    f->acts.qkv = p += R * D;
-    f->acts.rot = p += R * W;
+    f->acts.qkv = f->acts.rot = p += R * D;
     f->acts.a = p += R * W;
     f->acts.gu = p += R * HE;
     f->acts.f = p += R * 2 * F;
