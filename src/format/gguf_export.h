@@ -11,8 +11,9 @@ duet_status dt_gguf_put_config(dt_gguf_writer *w, const char *name, const dt_hf_
                                duet_err *err);
 
 /* tokenizer.*, from tokenizer.json, tokenizer_config.json and chat_template.jinja of dir; without tokenizer.json a file
- * without vocabulary. Byte-level BPE; other kinds are refused. A split that has no name in the format is called
- * "default", *named is false, and tokenizer.json goes into the key tokenizer.huggingface.json as it is. */
+ * without vocabulary. Byte-level BPE and SentencePiece's; other kinds are refused. Where the keys cannot say how a text is split
+ * (named "default" then) or where spaces go (Metaspace), *named is false, and tokenizer.json goes into the key
+ * tokenizer.huggingface.json as it is. */
 duet_status dt_gguf_put_tokenizer(dt_gguf_writer *w, const char *dir, const dt_hf_config *c,
                                   const dt_hf_generation *gen, bool *named, duet_err *err);
 

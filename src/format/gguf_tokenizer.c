@@ -1,5 +1,5 @@
-/* tokenizer.json as tokenizer.ggml.* keys: tokens and their kinds, merges, the name of the split, special tokens,
- * template. */
+/* tokenizer.json as tokenizer.ggml.* keys: tokens and their kinds, special tokens, template; of byte-level BPE merges and the name
+ * of the split, of SentencePiece's BPE scores. */
 #include "format/gguf_export.h"
 
 #include <jansson.h>
@@ -10,7 +10,9 @@
 #define MAX_FILE ((size_t)256 << 20)
 
 /* Kinds of tokens, as the format numbers them. */
-enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
+enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE };
+
+#define SPACE "\xe2\x96\x81" /* what SentencePiece writes for a space */
 
 /* The splits that have names, by the regular expression of tokenizer.json. */
 static const struct {
@@ -129,7 +131,67 @@ static void look_at_split(const json_t *j, split *out) {
     }
 }
 
-/* ---- tokens and merges ---- */
+/* ---- SentencePiece's spaces ---- */
+
+/* chars: the vocabulary is of characters, with bytes for the others. */
+typedef struct spaces {
+    bool chars, replaced, prefix, other;
+} spaces;
+
+static bool is_text(const json_t *j, const char *text) {
+    return json_is_string(j) && !strcmp(json_string_value(j), text);
+}
+
+static const json_t *pattern_of(const json_t *j) {
+    return json_object_get(json_object_get(j, "pattern"), "String");
+}
+
+/* A normalizer or a pre_tokenizer, or a sequence of them. */
+static void look_at_spaces(const json_t *j, spaces *out) {
+    const json_t *type = json_object_get(j, "type"), *scheme = json_object_get(j, "prepend_scheme");
+    if (is_text(type, "Sequence")) {
+        const json_t *list = json_object_get(j, json_object_get(j, "normalizers") ? "normalizers" : "pretokenizers");
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            if (is_text(json_object_get(json_array_get(list, i), "type"), "Sequence"))
+                out->other = true;
+            else
+                look_at_spaces(json_array_get(list, i), out);
+        }
+    } else if (is_text(type, "Prepend") && is_text(json_object_get(j, "prepend"), SPACE)) {
+        out->prefix = true;
+    } else if (is_text(type, "Replace") && is_text(pattern_of(j), " ") && is_text(json_object_get(j, "content"), SPACE)) {
+        out->replaced = true;
+    } else if (is_text(type, "Metaspace")) { /* nearly the same: it may put a space before each part of a text */
+        out->replaced = out->other = true;
+        out->prefix = json_is_string(scheme) ? !is_text(scheme, "never") : !json_is_false(json_object_get(j, "add_prefix_space"));
+    } else if (type && !(is_text(type, "Split") && is_text(pattern_of(j), " "))) { /* no space is left to split at */
+        out->other = true;
+    }
+}
+
+/* ---- tokens, merges, scores ---- */
+
+/* "<0x0A>": a byte where a character has no token. */
+static bool is_byte(const char *text) {
+    return strlen(text) == 6 && !memcmp(text, "<0x", 3) && strspn(text + 3, "0123456789ABCDEF") == 2 && text[5] == '>';
+}
+
+/* A user's token as it stands in a text. */
+static duet_status plain_spaces(source *s, const char **text, size_t *n, duet_err *err) {
+    char *out = dt_arena_alloc(&s->strings, *n + 1, 1);
+    size_t k = 0;
+    if (!out)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory for its tokens", s->file);
+    for (size_t i = 0; i < *n; k++) {
+        const bool space = *n - i >= 3 && !memcmp(*text + i, SPACE, 3);
+        out[k] = space ? ' ' : (*text)[i];
+        i += space ? 3 : 1;
+    }
+    out[k] = 0;
+    *text = out;
+    *n = k;
+    return DUET_OK;
+}
 
 static duet_status put_one(const source *s, dt_gguf_str *tokens, int32_t *types, int n, const json_t *id,
                            const char *text, size_t len, int type, duet_err *err) {
@@ -142,8 +204,9 @@ static duet_status put_one(const source *s, dt_gguf_str *tokens, int32_t *types,
     return DUET_OK;
 }
 
-static duet_status put_tokens(dt_gguf_writer *w, source *s, int n, duet_err *err) {
-    json_t *vocab = json_object_get(json_object_get(s->json, "model"), "vocab"), *id = NULL;
+static duet_status put_tokens(dt_gguf_writer *w, source *s, bool chars, int n, duet_err *err) {
+    json_t *model = json_object_get(s->json, "model"), *vocab = json_object_get(model, "vocab"), *id = NULL;
+    const char *unknown = chars ? json_string_value(json_object_get(model, "unk_token")) : NULL;
     const json_t *added = json_object_get(s->json, "added_tokens");
     const char *text = NULL;
     dt_gguf_str *tokens = dt_calloc((size_t)n, sizeof *tokens);
@@ -155,19 +218,26 @@ static duet_status put_tokens(dt_gguf_writer *w, source *s, int n, duet_err *err
         st = dt_fail(err, DUET_E_FORMAT, "%s: model.vocab is not an object", s->file);
     if (!st) {
         json_object_foreach(vocab, text, id) {
-            st = put_one(s, tokens, types, n, id, text, strlen(text), NORMAL, err);
+            st = put_one(s, tokens, types, n, id, text, strlen(text), chars && is_byte(text) ? BYTE : NORMAL, err);
             if (st)
                 break;
         }
     }
     for (size_t i = 0; !st && i < json_array_size(added); i++) {
         const json_t *a = json_array_get(added, i), *content = json_object_get(a, "content");
-        const int type = json_is_true(json_object_get(a, "special")) ? CONTROL : USER_DEFINED;
-        if (!json_is_string(content))
+        const bool user = !json_is_true(json_object_get(a, "special"));
+        const char *of = json_string_value(content);
+        size_t len = json_string_length(content);
+        if (!of)
             st = dt_fail(err, DUET_E_FORMAT, "%s: added_tokens[%zu] has no content", s->file, i);
-        else
-            st = put_one(s, tokens, types, n, json_object_get(a, "id"), json_string_value(content),
-                         json_string_length(content), type, err);
+        else if (chars && user)
+            st = plain_spaces(s, &of, &len, err);
+        if (!st)
+            st = put_one(s, tokens, types, n, json_object_get(a, "id"), of, len,
+                         user                             ? USER_DEFINED
+                         : unknown && !strcmp(of, unknown) ? UNKNOWN
+                                                           : CONTROL,
+                         err);
     }
     for (int i = 0; !st && i < n; i++) { /* rows of the embeddings that no token has */
         if (types[i])
@@ -190,32 +260,70 @@ static duet_status put_tokens(dt_gguf_writer *w, source *s, int n, duet_err *err
     return st;
 }
 
-/* "left right", from either of the spellings of tokenizer.json. */
+/* Merge i, from either of the spellings of tokenizer.json, as "left right" that the source owns; *cut: bytes of left. */
+static duet_status merge_at(source *s, const json_t *merges, size_t i, dt_gguf_str *out, size_t *cut, duet_err *err) {
+    const json_t *m = json_array_get(merges, i), *l = json_array_get(m, 0), *r = json_array_get(m, 1);
+    const char *text = json_string_value(m), *space = text ? strchr(text, ' ') : NULL;
+    if (space) {
+        *out = (dt_gguf_str){text, json_string_length(m)};
+        *cut = (size_t)(space - text);
+        return DUET_OK;
+    }
+    if (json_array_size(m) != 2 || !json_is_string(l) || !json_is_string(r))
+        return dt_fail(err, DUET_E_FORMAT, "%s: model.merges[%zu] is neither \"left right\" nor a pair", s->file, i);
+    const size_t a = json_string_length(l), b = json_string_length(r);
+    char *both = dt_arena_alloc(&s->strings, a + b + 2, 1);
+    if (!both)
+        return dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu merges", s->file, json_array_size(merges));
+    snprintf(both, a + b + 2, "%s %s", json_string_value(l), json_string_value(r));
+    *out = (dt_gguf_str){both, a + b + 1};
+    *cut = a;
+    return DUET_OK;
+}
+
 static duet_status put_merges(dt_gguf_writer *w, source *s, duet_err *err) {
     const json_t *merges = json_object_get(json_object_get(s->json, "model"), "merges");
     const size_t n = json_array_size(merges);
+    size_t cut = 0;
     dt_gguf_str *list = dt_calloc(n ? n : 1, sizeof *list);
     duet_status st = list ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu merges", s->file, n);
-    for (size_t i = 0; !st && i < n; i++) {
-        const json_t *m = json_array_get(merges, i), *l = json_array_get(m, 0), *r = json_array_get(m, 1);
-        if (json_is_string(m)) {
-            list[i] = (dt_gguf_str){json_string_value(m), json_string_length(m)};
-        } else if (json_array_size(m) == 2 && json_is_string(l) && json_is_string(r)) {
-            const size_t a = json_string_length(l), b = json_string_length(r);
-            char *both = dt_arena_alloc(&s->strings, a + b + 2, 1);
-            if (!both) {
-                st = dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu merges", s->file, n);
-                break;
-            }
-            snprintf(both, a + b + 2, "%s %s", json_string_value(l), json_string_value(r));
-            list[i] = (dt_gguf_str){both, a + b + 1};
-        } else {
-            st = dt_fail(err, DUET_E_FORMAT, "%s: model.merges[%zu] is neither \"left right\" nor a pair", s->file, i);
-        }
-    }
+    for (size_t i = 0; !st && i < n; i++)
+        st = merge_at(s, merges, i, &list[i], &cut, err);
     if (!st)
         dt_gguf_put_strings(w, "tokenizer.ggml.merges", list, n);
     free(list);
+    return st;
+}
+
+/* SentencePiece merges what makes the token with the highest score: the rank of the first merge that makes it, downwards. Tokens
+ * that no merge makes are below all of them. */
+static duet_status put_scores(dt_gguf_writer *w, source *s, int n, duet_err *err) {
+    const json_t *model = json_object_get(s->json, "model"), *vocab = json_object_get(model, "vocab");
+    const json_t *merges = json_object_get(model, "merges");
+    const size_t n_merges = json_array_size(merges);
+    float *scores = dt_calloc((size_t)n, sizeof *scores);
+    duet_status st = scores ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory for %d scores", s->file, n);
+    for (int i = 0; !st && i < n; i++)
+        scores[i] = -(float)n_merges;
+    for (size_t i = n_merges; !st && i-- > 0;) {
+        dt_gguf_str m = {0};
+        dt_buf whole = {0};
+        size_t cut = 0;
+        st = merge_at(s, merges, i, &m, &cut, err);
+        if (st)
+            break;
+        dt_buf_add(&whole, m.s, cut);
+        dt_buf_add(&whole, m.s + cut + 1, m.n - cut - 1);
+        const json_t *id = whole.failed ? NULL : json_object_getn(vocab, whole.data, whole.len);
+        if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < n)
+            scores[json_integer_value(id)] = -(float)i;
+        else
+            st = dt_fail(err, DUET_E_FORMAT, "%s: model.merges[%zu] makes no token of the vocabulary", s->file, i);
+        dt_buf_clear(&whole);
+    }
+    if (!st)
+        dt_gguf_put_f32s(w, "tokenizer.ggml.scores", scores, (size_t)n);
+    free(scores);
     return st;
 }
 
@@ -311,7 +419,9 @@ static void put_special(dt_gguf_writer *w, const source *s, const dt_hf_config *
     put_id(w, "tokenizer.ggml.bos_token_id", bos >= 0 ? bos : c->bos_id);
     put_ends(w, s, c, gen);
     put_id(w, "tokenizer.ggml.padding_token_id", named_token(s, "pad_token"));
-    put_id(w, "tokenizer.ggml.unknown_token_id", named_token(s, "unk_token"));
+    const int32_t unknown = named_token(s, "unk_token");
+    put_id(w, "tokenizer.ggml.unknown_token_id",
+           unknown >= 0 ? unknown : id_of(s, json_string_value(json_object_get(json_object_get(s->json, "model"), "unk_token"))));
     dt_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", setting(s, "add_bos_token", adds_token(post, true)));
     dt_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", setting(s, "add_eos_token", adds_token(post, false)));
     if (chat)
@@ -320,13 +430,35 @@ static void put_special(dt_gguf_writer *w, const source *s, const dt_hf_config *
 
 /* ---- the whole ---- */
 
-static duet_status check_kind(const source *s, const split *sp, duet_err *err) {
-    const json_t *model = json_object_get(s->json, "model");
+static duet_status look_at_kind(const source *s, split *sp, spaces *sc, duet_err *err) {
+    const json_t *model = json_object_get(s->json, "model"), *pre = json_object_get(s->json, "pre_tokenizer");
     const char *type = json_string_value(json_object_get(model, "type"));
-    if (!type || strcmp(type, "BPE") || !sp->byte_level)
-        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: %s cannot be written into a GGUF file here; byte-level BPE can",
-                       s->file, type && strcmp(type, "BPE") ? type : "this kind of BPE (SentencePiece's)");
+    sc->chars = json_is_true(json_object_get(model, "byte_fallback"));
+    if (sc->chars) {
+        look_at_spaces(json_object_get(s->json, "normalizer"), sc);
+        look_at_spaces(pre, sc);
+    } else {
+        look_at_split(pre, sp);
+    }
+    if (!type || strcmp(type, "BPE") || !(sc->chars ? sc->replaced : sp->byte_level))
+        return dt_fail(err, DUET_E_UNSUPPORTED, "%s: %s cannot be written into a GGUF file here; byte-level BPE and SentencePiece's can",
+                       s->file, type && strcmp(type, "BPE") ? type : "this kind of BPE");
     return DUET_OK;
+}
+
+static duet_status put_chars(dt_gguf_writer *w, source *s, const spaces *sc, int n, duet_err *err) {
+    dt_gguf_put_text(w, "tokenizer.ggml.model", "llama");
+    dt_gguf_put_text(w, "tokenizer.ggml.pre", "default");
+    dt_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", sc->prefix);
+    duet_status st = put_tokens(w, s, true, n, err);
+    return st ? st : put_scores(w, s, n, err);
+}
+
+static duet_status put_bytes(dt_gguf_writer *w, source *s, const char *pre, int n, duet_err *err) {
+    dt_gguf_put_text(w, "tokenizer.ggml.model", "gpt2");
+    dt_gguf_put_text(w, "tokenizer.ggml.pre", pre ? pre : "default");
+    duet_status st = put_tokens(w, s, false, n, err);
+    return st ? st : put_merges(w, s, err);
 }
 
 static duet_status put_whole_file(dt_gguf_writer *w, const char *path, duet_err *err) {
@@ -342,6 +474,7 @@ duet_status dt_gguf_put_tokenizer(dt_gguf_writer *w, const char *dir, const dt_h
                                   const dt_hf_generation *gen, bool *named, duet_err *err) {
     source s = {.strings = {.block_bytes = 1 << 20}};
     split sp = {0};
+    spaces sc = {0};
     *named = true;
     duet_status st = read_source(dir, &s, err);
     if (!st && !s.json) {
@@ -352,18 +485,12 @@ duet_status dt_gguf_put_tokenizer(dt_gguf_writer *w, const char *dir, const dt_h
         return DUET_OK;
     }
     if (!st)
-        look_at_split(json_object_get(s.json, "pre_tokenizer"), &sp);
-    if (!st)
-        st = check_kind(&s, &sp, err);
+        st = look_at_kind(&s, &sp, &sc, err);
     if (!st) {
         const char *pre = sp.other ? NULL : dt_gguf_pre_of(sp.regex, sp.digits, sp.byte_level_regex);
-        *named = pre != NULL;
-        dt_gguf_put_text(w, "tokenizer.ggml.model", "gpt2");
-        dt_gguf_put_text(w, "tokenizer.ggml.pre", pre ? pre : "default");
-        st = put_tokens(w, &s, c->n_vocab, err);
+        *named = sc.chars ? !sc.other : pre != NULL;
+        st = sc.chars ? put_chars(w, &s, &sc, c->n_vocab, err) : put_bytes(w, &s, pre, c->n_vocab, err);
     }
-    if (!st)
-        st = put_merges(w, &s, err);
     if (!st)
         put_special(w, &s, c, gen);
     if (!st && !*named)

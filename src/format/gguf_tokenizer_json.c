@@ -199,7 +199,7 @@ duet_status dt_gguf_write_tokenizer(const dt_gguf *g, const char *dir, duet_err 
     if (!st)
         st = dt_gguf_need(dt_gguf_array(g, "tokenizer.ggml.token_type", DT_GGUF_I64, &s.types, err), g,
                           "tokenizer.ggml.token_type", err);
-    if (!st)
+    if (!st && !given)
         st = dt_gguf_need(dt_gguf_array(g, "tokenizer.ggml.merges", DT_GGUF_STRING, &merge_list, err), g,
                           "tokenizer.ggml.merges", err);
     if (!st && s.types->n != tokens->n)

@@ -1,11 +1,11 @@
 /* The tokenizer inside a GGUF file (keys tokenizer.*, specification of the ggml project) -> duet_tokenizer.
  *
- *   tokenizer.ggml.model        gpt2: byte-level BPE; llama: SentencePiece's BPE, a vocabulary of characters with
- * scores tokenizer.ggml.pre          gpt2: the pre-tokenizer by name (pre.c) tokenizer.ggml.tokens       as
- * tokenizer.json spells them; user-defined ones as they stand in texts tokenizer.ggml.token_type   1 normal, 2 unknown,
- * 3 control, 4 user-defined, 5 unused, 6 byte tokenizer.ggml.merges       gpt2: "left right" tokenizer.ggml.scores
- * llama: the highest merges first tokenizer.ggml.{bos,eos,unknown}_token_id, add_bos_token, add_eos_token,
- * add_space_prefix tokenizer.chat_template
+ * - tokenizer.ggml.model: gpt2 is byte-level BPE; llama is SentencePiece's BPE, a vocabulary of characters with scores
+ * - tokenizer.ggml.pre (gpt2): the pre-tokenizer by name (pre.c)
+ * - tokenizer.ggml.tokens: as tokenizer.json spells them; user-defined ones as they stand in texts
+ * - tokenizer.ggml.token_type: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
+ * - tokenizer.ggml.merges (gpt2): "left right"; tokenizer.ggml.scores (llama): the highest merges first
+ * - tokenizer.ggml.{bos,eos,unknown}_token_id, add_bos_token, add_eos_token, add_space_prefix; tokenizer.chat_template
  *
  * Nothing in the file is trusted, and none of it is kept: its strings are read in place and copied into the pool. */
 #include "format/gguf_model.h"

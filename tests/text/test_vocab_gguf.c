@@ -1,5 +1,6 @@
 /* Vocabularies in GGUF files and vocabularies of characters, against the vectors of two other programs
  * (tests/golden/tokenizers); what is refused; and which files hold the same tokenizer. */
+#include "format/gguf_export.h"
 #include "text/gguf_vocab.h"
 
 #include <math.h>
@@ -109,6 +110,71 @@ static void test_spm(void **state) {
     assert_false(duet_tokenizer_same(a, b) || duet_tokenizer_same(b, a));
     duet_tokenizer_close(a);
     duet_tokenizer_close(b);
+}
+
+/* A folder's tokenizer.json as dt_gguf_put_tokenizer writes it, with `change` made to it. */
+static duet_status write_spm(const folder *f, const char *json, const char *change, const char *to, bool *named, duet_err *err) {
+    const dt_hf_config c = {.n_vocab = 491, .bos_id = 1};
+    const dt_hf_generation gen = {0};
+    dt_buf text = {0}, changed = {0};
+    char path[1024];
+    must(dt_file_read(golden_path(path, sizeof path, json), (size_t)1 << 20, &text, err), err);
+    const char *at = change ? memmem(text.data, text.len, change, strlen(change)) : text.data;
+    assert_non_null(at);
+    dt_buf_add(&changed, text.data, (size_t)(at - text.data));
+    dt_buf_adds(&changed, change ? to : "");
+    at += change ? strlen(change) : 0;
+    dt_buf_add(&changed, at, (size_t)(text.data + text.len - at));
+    must(dt_file_write_atomic(folder_at(f, "tokenizer.json", path, sizeof path), changed.data, changed.len, err), err);
+    dt_gguf_writer *w = vocab_begin(f, "written.gguf");
+    dt_gguf_put_text(w, "general.architecture", "llama");
+    duet_status st = dt_gguf_put_tokenizer(w, f->path, &c, &gen, named, err);
+    if (st)
+        dt_gguf_abandon(w);
+    else
+        vocab_end(w);
+    dt_buf_clear(&text);
+    dt_buf_clear(&changed);
+    return st;
+}
+
+static duet_tokenizer *open_written(const folder *f) {
+    duet_tokenizer *t = NULL;
+    duet_err err = {{0}};
+    char path[512];
+    must(duet_tokenizer_open(folder_at(f, "written.gguf", path, sizeof path), &t, &err), &err);
+    return t;
+}
+
+static void test_spm_written(void **state) {
+    (void)state;
+    const folder f = folder_make();
+    bool named = false;
+    duet_err err = {{0}};
+    static const char *const names[] = {"spm-prefix", "spm-plain"};
+    for (size_t i = 0; i < DT_COUNT(names); i++) {
+        char json[64], rows[64];
+        snprintf(json, sizeof json, "%s.json", names[i]);
+        snprintf(rows, sizeof rows, "%s.jsonl", names[i]);
+        must(write_spm(&f, json, NULL, NULL, &named, &err), &err);
+        assert_true(named);
+        duet_tokenizer *a = open_written(&f), *c = open_golden(json);
+        each_row(a, rows, 90, spm_row);
+        assert_true(duet_tokenizer_same(a, c) && duet_tokenizer_same(c, a));
+        duet_tokenizer_close(a);
+        duet_tokenizer_close(c);
+    }
+    /* What the keys cannot say exactly goes along whole. */
+    must(write_spm(&f, "spm-plain.json", "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},\"behavior\":\"MergedWithPrevious\",\"invert\":false}",
+                   "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" DT_SPACE_CHAR "\",\"prepend_scheme\":\"first\",\"split\":false}", &named, &err), &err);
+    assert_false(named);
+    duet_tokenizer *t = open_written(&f);
+    assert_true(t->prefix_space && t->prefix_first && !t->vocab.ranks);
+    duet_tokenizer_close(t);
+    assert_int_equal(write_spm(&f, "spm-plain.json", "\"merges\":[", "\"merges\":[\"zq qz\",", &named, &err), DUET_E_FORMAT);
+    assert_non_null(strstr(err.text, "model.merges[0] makes no token of the vocabulary"));
+    assert_int_equal(write_spm(&f, "spm-plain.json", "\"byte_fallback\":true", "\"byte_fallback\":false", &named, &err), DUET_E_UNSUPPORTED);
+    folder_remove(&f);
 }
 
 static void test_spm_tokens(void **state) {
@@ -338,9 +404,9 @@ static void test_broken(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spm),           cmocka_unit_test(test_spm_tokens),
-        cmocka_unit_test(test_spm_long_runs), cmocka_unit_test(test_pre_tokenizers),
-        cmocka_unit_test(test_bpe_tokens),    cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_spm),        cmocka_unit_test(test_spm_written),   cmocka_unit_test(test_spm_tokens),
+        cmocka_unit_test(test_spm_long_runs), cmocka_unit_test(test_pre_tokenizers), cmocka_unit_test(test_bpe_tokens),
+        cmocka_unit_test(test_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
