@@ -1,8 +1,8 @@
 /* Products with packed weights for one instruction set; included after its i16 header. Bits: packed.h; layout: layout.h.
  *
  * A tile is R rows by PROD_COLS vectors of outputs. Weights are unpacked in registers, each for R rows. With several tiles of
- * rows a panel stays in the second cache while all tiles meet it, one too large for that in slices along k; between slices the
- * chain rests in C: no bit changes. (Slices for the first cache cost more, loading and storing C, than they gave.) */
+ * rows a panel is cut along k into slices that stay in a cache while all tiles meet them; between slices the chain rests in C: no
+ * bit changes. Tiles of many rows, or few tiles, gain nothing from slices as small as the first cache. */
 #ifndef DT_KERNEL_BODY_PRODUCT_H
 #define DT_KERNEL_BODY_PRODUCT_H
 
@@ -11,7 +11,8 @@
 #ifndef AHEAD_BYTES
 #define AHEAD_BYTES 6144 /* weights are fetched so far ahead: the way of a read from memory at full rate */
 #endif
-#define SLICE_BYTES ((size_t)256 << 10) /* of a panel: half of a second cache of today */
+#define SMALL_SLICE ((size_t)20 << 10)  /* of a panel, bytes: in the first cache */
+#define LARGE_SLICE ((size_t)256 << 10) /* in the second */
 
 /* Tile functions take the block of weights they begin with, the half of the panel (where a tile is one), activations of their
  * tile, and k elements (whole blocks but for the end of a row). */
@@ -74,13 +75,14 @@ V16_INLINE void meet(const uint8_t *w, size_t bytes) {
 
 /* Runs the tiles of a part, whatever the type: fns[1][R - 1] for the first tile of R rows, to which the weights come from memory,
  * fns[0] for those that find them in the cache. */
-V16_INLINE void run_tiles(const dt_product_part *p, const tile_fn (*fns)[TILE_ROWS], int t0, int t1, size_t p0, size_t p1) {
+V16_INLINE void run_tiles(const dt_product_part *p, const tile_fn (*fns)[TILE_ROWS], size_t slice_bytes, int t0, int t1, size_t p0,
+                          size_t p1) {
     const dt_acts *a = p->a;
     const dt_layout l = dt_layout_of(p->w->type);
     const size_t N = (size_t)p->w->N, blocks = ((size_t)a->K + (size_t)l.elems - 1) / (size_t)l.elems;
     const size_t words = dt_act_words(a->form, a->K), step = dt_act_words(a->form, l.elems);
     const int tiles = dt_act_tiles(a->M, a->tile_rows);
-    const size_t slice = t1 - t0 > 1 ? SLICE_BYTES / l.size + 1 : blocks;
+    const size_t slice = t1 - t0 > 1 ? slice_bytes / l.size + 1 : blocks;
     for (size_t panel = p0; panel < p1; panel++) {
         const uint8_t *w = (const uint8_t *)p->w->data + panel * blocks * l.size;
         size_t b = 0;

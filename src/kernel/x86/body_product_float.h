@@ -69,11 +69,11 @@ static const tile_fn pair_tiles[2][TILE_ROWS] = {FLOAT_NAMES(PAIRS), FLOAT_NAMES
 /* Without the bfloat16 instructions: in the mode in which operands and results below 2^-126 are 0. */
 static void product_bf16(const dt_product_part *p, int t0, int t1, size_t p0, size_t p1) {
 #ifdef __AVX512BF16__
-    run_tiles(p, pair_tiles, t0, t1, p0, p1);
+    run_tiles(p, pair_tiles, LARGE_SLICE, t0, t1, p0, p1);
 #else
     const unsigned mode = _mm_getcsr();
     _mm_setcsr(mode | 0x8040u); /* flush to zero, denormals are zero */
-    run_tiles(p, pair_tiles, t0, t1, p0, p1);
+    run_tiles(p, pair_tiles, LARGE_SLICE, t0, t1, p0, p1);
     _mm_setcsr(mode);
 #endif
 }
@@ -85,7 +85,7 @@ FLOAT_TILES(HALVES)
 static void product_float(const dt_product_part *p, int t0, int t1, size_t p0, size_t p1) {
     static const tile_fn exact_tiles[2][TILE_ROWS] = {FLOAT_NAMES(EXACT), FLOAT_NAMES(EXACT)},
                          half_tiles[2][TILE_ROWS] = {FLOAT_NAMES(HALVES), FLOAT_NAMES(HALVES)};
-    run_tiles(p, p->w->type == DT_F16 ? half_tiles : exact_tiles, t0, t1, p0, p1);
+    run_tiles(p, p->w->type == DT_F16 ? half_tiles : exact_tiles, LARGE_SLICE, t0, t1, p0, p1);
 }
 #endif
 

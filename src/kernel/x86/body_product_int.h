@@ -275,7 +275,7 @@ static const tile_fn int_tiles[DT_N_DTYPES][2][TILE_ROWS] = {
 };
 
 static void product_int(const dt_product_part *p, int t0, int t1, size_t p0, size_t p1) {
-    run_tiles(p, int_tiles[p->w->type], t0, t1, p0, p1);
+    run_tiles(p, int_tiles[p->w->type], t1 - t0 > 8 ? SMALL_SLICE : LARGE_SLICE, t0, t1, p0, p1);
 }
 
 #endif
