@@ -1,8 +1,6 @@
 /* tokenizer.json as tokenizer.ggml.* keys: tokens and their kinds, special tokens, template; of byte-level BPE merges and the name
  * of the split, of SentencePiece's BPE scores. */
-#include "format/gguf_export.h"
-
-#include <jansson.h>
+#include "format/gguf_tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +9,6 @@
 
 /* Kinds of tokens, as the format numbers them. */
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE };
-
-#define SPACE "\xe2\x96\x81" /* what SentencePiece writes for a space */
 
 /* The splits that have names, by the regular expression of tokenizer.json. */
 static const struct {
@@ -41,13 +37,7 @@ const char *dt_gguf_regex_of(const char *pre) {
     return NULL;
 }
 
-typedef struct source {
-    char *file;       /* path of tokenizer.json, for messages */
-    json_t *json;     /* tokenizer.json; NULL = not there */
-    json_t *config;   /* tokenizer_config.json; NULL = not there */
-    json_t *jinja;    /* chat_template.jinja as a string; NULL = not there */
-    dt_arena strings; /* of those that are not in the JSON */
-} source;
+typedef dt_gguf_source source;
 
 static void drop(source *s) {
     json_decref(s->json);
@@ -131,67 +121,7 @@ static void look_at_split(const json_t *j, split *out) {
     }
 }
 
-/* ---- SentencePiece's spaces ---- */
-
-/* chars: the vocabulary is of characters, with bytes for the others. */
-typedef struct spaces {
-    bool chars, replaced, prefix, other;
-} spaces;
-
-static bool is_text(const json_t *j, const char *text) {
-    return json_is_string(j) && !strcmp(json_string_value(j), text);
-}
-
-static const json_t *pattern_of(const json_t *j) {
-    return json_object_get(json_object_get(j, "pattern"), "String");
-}
-
-/* A normalizer or a pre_tokenizer, or a sequence of them. */
-static void look_at_spaces(const json_t *j, spaces *out) {
-    const json_t *type = json_object_get(j, "type"), *scheme = json_object_get(j, "prepend_scheme");
-    if (is_text(type, "Sequence")) {
-        const json_t *list = json_object_get(j, json_object_get(j, "normalizers") ? "normalizers" : "pretokenizers");
-        for (size_t i = 0; i < json_array_size(list); i++) {
-            if (is_text(json_object_get(json_array_get(list, i), "type"), "Sequence"))
-                out->other = true;
-            else
-                look_at_spaces(json_array_get(list, i), out);
-        }
-    } else if (is_text(type, "Prepend") && is_text(json_object_get(j, "prepend"), SPACE)) {
-        out->prefix = true;
-    } else if (is_text(type, "Replace") && is_text(pattern_of(j), " ") && is_text(json_object_get(j, "content"), SPACE)) {
-        out->replaced = true;
-    } else if (is_text(type, "Metaspace")) { /* nearly the same: it may put a space before each part of a text */
-        out->replaced = out->other = true;
-        out->prefix = json_is_string(scheme) ? !is_text(scheme, "never") : !json_is_false(json_object_get(j, "add_prefix_space"));
-    } else if (type && !(is_text(type, "Split") && is_text(pattern_of(j), " "))) { /* no space is left to split at */
-        out->other = true;
-    }
-}
-
-/* ---- tokens, merges, scores ---- */
-
-/* "<0x0A>": a byte where a character has no token. */
-static bool is_byte(const char *text) {
-    return strlen(text) == 6 && !memcmp(text, "<0x", 3) && strspn(text + 3, "0123456789ABCDEF") == 2 && text[5] == '>';
-}
-
-/* A user's token as it stands in a text. */
-static duet_status plain_spaces(source *s, const char **text, size_t *n, duet_err *err) {
-    char *out = dt_arena_alloc(&s->strings, *n + 1, 1);
-    size_t k = 0;
-    if (!out)
-        return dt_fail(err, DUET_E_NOMEM, "%s: no memory for its tokens", s->file);
-    for (size_t i = 0; i < *n; k++) {
-        const bool space = *n - i >= 3 && !memcmp(*text + i, SPACE, 3);
-        out[k] = space ? ' ' : (*text)[i];
-        i += space ? 3 : 1;
-    }
-    out[k] = 0;
-    *text = out;
-    *n = k;
-    return DUET_OK;
-}
+/* ---- tokens and merges ---- */
 
 static duet_status put_one(const source *s, dt_gguf_str *tokens, int32_t *types, int n, const json_t *id,
                            const char *text, size_t len, int type, duet_err *err) {
@@ -218,7 +148,7 @@ static duet_status put_tokens(dt_gguf_writer *w, source *s, bool chars, int n, d
         st = dt_fail(err, DUET_E_FORMAT, "%s: model.vocab is not an object", s->file);
     if (!st) {
         json_object_foreach(vocab, text, id) {
-            st = put_one(s, tokens, types, n, id, text, strlen(text), chars && is_byte(text) ? BYTE : NORMAL, err);
+            st = put_one(s, tokens, types, n, id, text, strlen(text), chars && dt_gguf_is_byte(text) ? BYTE : NORMAL, err);
             if (st)
                 break;
         }
@@ -231,7 +161,7 @@ static duet_status put_tokens(dt_gguf_writer *w, source *s, bool chars, int n, d
         if (!of)
             st = dt_fail(err, DUET_E_FORMAT, "%s: added_tokens[%zu] has no content", s->file, i);
         else if (chars && user)
-            st = plain_spaces(s, &of, &len, err);
+            st = dt_gguf_plain_spaces(s, &of, &len, err);
         if (!st)
             st = put_one(s, tokens, types, n, json_object_get(a, "id"), of, len,
                          user                             ? USER_DEFINED
@@ -260,8 +190,7 @@ static duet_status put_tokens(dt_gguf_writer *w, source *s, bool chars, int n, d
     return st;
 }
 
-/* Merge i, from either of the spellings of tokenizer.json, as "left right" that the source owns; *cut: bytes of left. */
-static duet_status merge_at(source *s, const json_t *merges, size_t i, dt_gguf_str *out, size_t *cut, duet_err *err) {
+duet_status dt_gguf_merge_at(source *s, const json_t *merges, size_t i, dt_gguf_str *out, size_t *cut, duet_err *err) {
     const json_t *m = json_array_get(merges, i), *l = json_array_get(m, 0), *r = json_array_get(m, 1);
     const char *text = json_string_value(m), *space = text ? strchr(text, ' ') : NULL;
     if (space) {
@@ -288,42 +217,10 @@ static duet_status put_merges(dt_gguf_writer *w, source *s, duet_err *err) {
     dt_gguf_str *list = dt_calloc(n ? n : 1, sizeof *list);
     duet_status st = list ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory for %zu merges", s->file, n);
     for (size_t i = 0; !st && i < n; i++)
-        st = merge_at(s, merges, i, &list[i], &cut, err);
+        st = dt_gguf_merge_at(s, merges, i, &list[i], &cut, err);
     if (!st)
         dt_gguf_put_strings(w, "tokenizer.ggml.merges", list, n);
     free(list);
-    return st;
-}
-
-/* SentencePiece merges what makes the token with the highest score: the rank of the first merge that makes it, downwards. Tokens
- * that no merge makes are below all of them. */
-static duet_status put_scores(dt_gguf_writer *w, source *s, int n, duet_err *err) {
-    const json_t *model = json_object_get(s->json, "model"), *vocab = json_object_get(model, "vocab");
-    const json_t *merges = json_object_get(model, "merges");
-    const size_t n_merges = json_array_size(merges);
-    float *scores = dt_calloc((size_t)n, sizeof *scores);
-    duet_status st = scores ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory for %d scores", s->file, n);
-    for (int i = 0; !st && i < n; i++)
-        scores[i] = -(float)n_merges;
-    for (size_t i = n_merges; !st && i-- > 0;) {
-        dt_gguf_str m = {0};
-        dt_buf whole = {0};
-        size_t cut = 0;
-        st = merge_at(s, merges, i, &m, &cut, err);
-        if (st)
-            break;
-        dt_buf_add(&whole, m.s, cut);
-        dt_buf_add(&whole, m.s + cut + 1, m.n - cut - 1);
-        const json_t *id = whole.failed ? NULL : json_object_getn(vocab, whole.data, whole.len);
-        if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < n)
-            scores[json_integer_value(id)] = -(float)i;
-        else
-            st = dt_fail(err, DUET_E_FORMAT, "%s: model.merges[%zu] makes no token of the vocabulary", s->file, i);
-        dt_buf_clear(&whole);
-    }
-    if (!st)
-        dt_gguf_put_f32s(w, "tokenizer.ggml.scores", scores, (size_t)n);
-    free(scores);
     return st;
 }
 
@@ -430,13 +327,13 @@ static void put_special(dt_gguf_writer *w, const source *s, const dt_hf_config *
 
 /* ---- the whole ---- */
 
-static duet_status look_at_kind(const source *s, split *sp, spaces *sc, duet_err *err) {
+static duet_status look_at_kind(const source *s, split *sp, dt_gguf_spaces *sc, duet_err *err) {
     const json_t *model = json_object_get(s->json, "model"), *pre = json_object_get(s->json, "pre_tokenizer");
     const char *type = json_string_value(json_object_get(model, "type"));
     sc->chars = json_is_true(json_object_get(model, "byte_fallback"));
     if (sc->chars) {
-        look_at_spaces(json_object_get(s->json, "normalizer"), sc);
-        look_at_spaces(pre, sc);
+        dt_gguf_look_at_spaces(json_object_get(s->json, "normalizer"), sc);
+        dt_gguf_look_at_spaces(pre, sc);
     } else {
         look_at_split(pre, sp);
     }
@@ -446,12 +343,12 @@ static duet_status look_at_kind(const source *s, split *sp, spaces *sc, duet_err
     return DUET_OK;
 }
 
-static duet_status put_chars(dt_gguf_writer *w, source *s, const spaces *sc, int n, duet_err *err) {
+static duet_status put_chars(dt_gguf_writer *w, source *s, const dt_gguf_spaces *sc, int n, duet_err *err) {
     dt_gguf_put_text(w, "tokenizer.ggml.model", "llama");
     dt_gguf_put_text(w, "tokenizer.ggml.pre", "default");
     dt_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", sc->prefix);
     duet_status st = put_tokens(w, s, true, n, err);
-    return st ? st : put_scores(w, s, n, err);
+    return st ? st : dt_gguf_put_scores(w, s, n, err);
 }
 
 static duet_status put_bytes(dt_gguf_writer *w, source *s, const char *pre, int n, duet_err *err) {
@@ -474,7 +371,7 @@ duet_status dt_gguf_put_tokenizer(dt_gguf_writer *w, const char *dir, const dt_h
                                   const dt_hf_generation *gen, bool *named, duet_err *err) {
     source s = {.strings = {.block_bytes = 1 << 20}};
     split sp = {0};
-    spaces sc = {0};
+    dt_gguf_spaces sc = {0};
     *named = true;
     duet_status st = read_source(dir, &s, err);
     if (!st && !s.json) {
