@@ -168,8 +168,8 @@ static int escaped(parser *p, tree *t) {
 
 static int parse_class(parser *p) {
     tree t = {.kind = SET};
-    bool not = peek(p) == '^', only_characters = true;
-    p->at += not;
+    bool negated = peek(p) == '^', only_characters = true;
+    p->at += negated;
     while (more(p) && peek(p) != ']') {
         int lo = peek(p);
         p->at++;
@@ -200,7 +200,7 @@ static int parse_class(parser *p) {
         return refuse(p, DUET_E_FORMAT, "[ without ]");
     }
     p->at++;
-    if (not) {
+    if (negated) {
         turn_round(&t);
         t.above = only_characters;
     }

@@ -95,7 +95,7 @@ static void put_parents_first(problem *q) {
         order[n] = q->order[i];
         done[q->order[i]] = true;
     }
-    memcpy(q->order, order, sizeof order);
+    memcpy(q->order, order, (size_t)q->n * sizeof *order);
 }
 
 /* A knob at its default draws nothing, so the numbers that follow are the same with and without it. */
