@@ -328,10 +328,10 @@ static bool settle_budgets(dt_ask *a, int named, dt_fault *f) {
     return true;
 }
 
-bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *a, dt_fault *f) {
+bool dt_ask_read(const dt_server *s, json_t *body, bool completion, dt_ask *a, dt_fault *f) {
     int named = 0;
     *a = (dt_ask){.body = body,
-                  .completion = a->completion,
+                  .completion = completion,
                   .n = 1,
                   .signal_budget = s->opt.signal_budget,
                   .answer_budget = s->opt.answer_budget,

@@ -39,8 +39,8 @@ typedef struct dt_ask {
     bool include_usage_given;
 } dt_ask;
 
-/* Takes body, also where it fails; dt_ask_clear in either case. */
-bool dt_ask_read(const dt_server *s, json_t *body, dt_ask *out, dt_fault *f); /* out->completion is read: 0 = messages */
+/* Takes body, also where it fails; dt_ask_clear in either case. completion: a prompt is asked for, not messages. */
+bool dt_ask_read(const dt_server *s, json_t *body, bool completion, dt_ask *out, dt_fault *f);
 void dt_ask_clear(dt_ask *a);
 
 /* fields.c: one value of a JSON object; name is for the fault. */

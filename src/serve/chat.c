@@ -230,9 +230,8 @@ static void start(dt_conn *c, json_t *body, bool completion) {
         return;
     }
     dt_jobs_init(s, &a->job, &kind, c, completion ? "cmpl" : "chatcmpl");
-    a->ask.completion = completion;
     a->created = dt_serve_wall();
-    bool ok = dt_ask_read(s, body, &a->ask, &f);
+    bool ok = dt_ask_read(s, body, completion, &a->ask, &f);
     if (ok && !a->ask.seed_given && !s->opt.fixed_seed)
         a->ask.M.seed = a->ask.m.seed = dt_serve_random(s) >> 1; /* fits the integers of JSON */
     if (ok && !prepare(a))

@@ -29,15 +29,11 @@ static dt_server *server(void) {
     return &s;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    json_t *body = NULL;
+/* Takes body. */
+static void ask(json_t *body, bool completion) {
     dt_ask a;
     dt_fault f;
-    if (dt_json_parse("the body", (const char *)data, size, &body, NULL) || !json_is_object(body)) {
-        json_decref(body);
-        return 0;
-    }
-    if (dt_ask_read(server(), body, &a, &f)) {
+    if (dt_ask_read(server(), body, completion, &a, &f)) {
         if (!a.n_turns || a.n < 1 || a.signal_budget < -1 || a.answer_budget < -1 || a.total_budget < -1)
             abort();
         for (size_t i = 0; i < a.n_turns; i++)
@@ -50,5 +46,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         json_decref(j);
     }
     dt_ask_clear(&a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    json_t *body = NULL;
+    if (dt_json_parse("the body", (const char *)data, size, &body, NULL) || !json_is_object(body)) {
+        json_decref(body);
+        return 0;
+    }
+    ask(json_incref(body), false);
+    ask(body, true);
     return 0;
 }
