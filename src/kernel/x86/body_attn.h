@@ -7,7 +7,7 @@
 
 #include "kernel/x86/body_tile.h"
 
-enum { SPAN_PAGES = DT_ATTN_SPAN / DT_KV_PAGE };
+enum { SPAN_PAGES = DT_ATTN_SPAN / DT_KV_PAGE, FETCH_BYTES = 2048 };
 
 /* One call, its scratch laid out, and the span in work. */
 typedef struct attn_work {
@@ -21,6 +21,7 @@ typedef struct attn_work {
     int32_t *sum;
     float *k_panel, *v_panel; /* NULL: pages are read as they are */
     int k_src, v_src;
+    const void *next; /* keys of the next span, read as they are; or NULL */
     const void *k[SPAN_PAGES], *v[SPAN_PAGES];
 } attn_work;
 
@@ -105,10 +106,11 @@ static void floats_of_bytes(float *out, const void *page, size_t E) {
     }
 }
 
-/* Page pointers of the span, and its panels, for pages [p0,p1) of it. */
-static void open_span(attn_work *w, size_t p0, size_t p1) {
+/* Page pointers of the span, and its panels, for pages [p0,p1) of it. `last`: no span comes after it. */
+static void open_span(attn_work *w, size_t p0, size_t p1, bool last) {
     const dt_attn *a = w->a;
     size_t base = (size_t)w->span * SPAN_PAGES, n = w->E * DT_KV_PAGE;
+    w->next = last || w->v_panel ? NULL : a->k[base + SPAN_PAGES];
     for (size_t p = p0; p < p1; p++) {
         w->k[p] = a->k[base + p];
         w->v[p] = a->v[base + p];
@@ -123,6 +125,12 @@ static void open_span(attn_work *w, size_t p0, size_t p1) {
         if (w->v_panel)
             w->v[p] = w->v_panel + p * n;
     }
+}
+
+/* What streams next begins to come while softmax leaves memory idle. */
+static void fetch_begin(const void *p) {
+    for (size_t i = 0; i < FETCH_BYTES; i += 64)
+        _mm_prefetch((const char *)p + i, _MM_HINT_T1);
 }
 
 /* Rows i0 .. i0+rows-1 over the span: o into w->o, m and z; false if none of them has a key there. */
@@ -153,6 +161,10 @@ static bool attend_tile(attn_work *w, int i0, int rows, float *m, float *z) {
     }
     size_t page = first / 16;
     scores[w->k_src][rows](&t, w->k + page, (last + 15) / 16 - page, w->s + page * 16, DT_ATTN_SPAN);
+    if (!w->v_panel)
+        fetch_begin(w->v[page]);
+    if (w->next)
+        fetch_begin(w->next);
     for (int r = 0; r < rows; r++) {
         softmax_row(w->s + r * DT_ATTN_SPAN, from[r], to[r], &m[r], &z[r]);
         if (!to[r])
@@ -226,7 +238,7 @@ static void attn(const dt_attn *a) {
     for (; w.span * DT_ATTN_SPAN < longest; w.span++) {
         if (!span_pages(&w, &p0, &p1))
             continue;
-        open_span(&w, p0, p1);
+        open_span(&w, p0, p1, (w.span + 1) * DT_ATTN_SPAN >= longest);
         for (int i = 0; i < w.rows; i += ATTN_ROWS) {
             int rows = w.rows - i < ATTN_ROWS ? w.rows - i : ATTN_ROWS;
             float m[ATTN_ROWS], z[ATTN_ROWS];
@@ -246,7 +258,7 @@ static void attn_spans(const dt_attn *a, int span0, int span1, float *part) {
     for (w.span = span0; w.span < span1; w.span++) {
         bool any = span_pages(&w, &p0, &p1);
         if (any)
-            open_span(&w, p0, p1);
+            open_span(&w, p0, p1, w.span + 1 == span1);
         for (int i = 0; i < w.rows; i += ATTN_ROWS) {
             int rows = w.rows - i < ATTN_ROWS ? w.rows - i : ATTN_ROWS;
             float m[ATTN_ROWS], z[ATTN_ROWS];

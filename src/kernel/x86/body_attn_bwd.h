@@ -74,11 +74,11 @@ static void attn_bwd(const dt_attn_bwd *a) {
             float *pi = p + (i - i0) * lds, *di = ds + (i - i0) * lds;
             const float *q = a->q + i * a->ldq, *d_o = a->d_o + i * a->ldo;
             size_t from[ATTN_ROWS], end[ATTN_ROWS];
-            for (size_t page = a->first_key ? (size_t)a->first_key[i] / 16 : 0; page * 16 < i + rows; page += ATTN_PAGES) {
-                const void *ks[ATTN_PAGES], *vs[ATTN_PAGES];
+            for (size_t page = a->first_key ? (size_t)a->first_key[i] / 16 : 0; page * 16 < i + rows; page += SPAN_PAGES) {
+                const void *ks[SPAN_PAGES], *vs[SPAN_PAGES];
                 size_t n = (i + rows + 15) / 16 - page;
-                if (n > ATTN_PAGES)
-                    n = ATTN_PAGES;
+                if (n > SPAN_PAGES)
+                    n = SPAN_PAGES;
                 for (size_t l = 0; l < n; l++) {
                     ks[l] = k_pages + (page + l) * 16 * E;
                     vs[l] = v_pages + (page + l) * 16 * E;

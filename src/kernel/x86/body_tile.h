@@ -30,93 +30,54 @@ V16_INLINE v16 load_src(int src, const void *p, size_t at) {
     return src == SRC_F32 ? v_load((const float *)p + at) : v_load_half((const uint16_t *)p + at);
 }
 
-V16_INLINE void scores_zero(v16 (*acc)[ATTN_PAGES], int rows, int pages) {
+/* s[r*lds + lane] = (chain over e of q[r][e] * k[e][lane]) * scale, one page. (One page after the other, though two at a time
+ * would have more chains in flight: what streams from memory comes faster as one stream than as several.) */
+V16_INLINE void scores_page(int src, int rows, const attn_tile *t, const void *k, float *s, size_t lds) {
+    v16 acc[ATTN_ROWS], scale = v_set(t->scale);
 #pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            acc[r][p] = v_zero();
-    }
-}
-V16_INLINE void scores_store(v16 (*acc)[ATTN_PAGES], int rows, int pages, float scale, float *s, size_t lds) {
-    v16 sv = v_set(scale);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            v_store(s + r * lds + p * 16, v_mul(acc[r][p], sv));
-    }
-}
-
-/* s[r*lds + 16*page + lane] = (chain over e of q[r][e] * k[page][e][lane]) * scale. `ahead`: the next as many pages, or
- * NULL; they come into the second cache meanwhile. (Rows of values need no such help: they are read one after the other.) */
-V16_INLINE void scores_block(int src, int rows, int pages, const attn_tile *t, const void *const *k,
-                             const void *const *ahead, float *s, size_t lds) {
-    v16 acc[ATTN_ROWS][ATTN_PAGES];
-    size_t line = 64 / bytes_of(src, 16); /* e in one cache line */
-    scores_zero(acc, rows, pages);
+    for (int r = 0; r < rows; r++)
+        acc[r] = v_zero();
     for (size_t e = 0; e < t->E; e++) {
-        v16 kv[ATTN_PAGES];
-        if (ahead && e % line == 0) {
-#pragma GCC unroll 4
-            for (int p = 0; p < pages; p++)
-                _mm_prefetch((const char *)ahead[p] + bytes_of(src, e * 16), _MM_HINT_T1);
-        }
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++)
-            kv[p] = load_src(src, k[p], e * 16);
+        v16 kv = load_src(src, k, e * 16);
 #pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-            v16 qv = v_set(t->q[r * t->ldq + e]);
-#pragma GCC unroll 4
-            for (int p = 0; p < pages; p++)
-                acc[r][p] = v_fma(qv, kv[p], acc[r][p]);
-        }
+        for (int r = 0; r < rows; r++)
+            acc[r] = v_fma(v_set(t->q[r * t->ldq + e]), kv, acc[r]);
     }
-    scores_store(acc, rows, pages, t->scale, s, lds);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        v_store(s + r * lds, v_mul(acc[r], scale));
 }
 
 /* The same against bytes: exact sums over 32 elements, then a chain over these. */
-V16_INLINE void scores_q8_block(int rows, int pages, const attn_tile *t, const void *const *k, const void *const *ahead,
-                                float *s, size_t lds) {
+V16_INLINE void scores_q8_page(int rows, const attn_tile *t, const void *k, float *s, size_t lds) {
     size_t blocks = t->E / 32;
-    v16 acc[ATTN_ROWS][ATTN_PAGES];
-    scores_zero(acc, rows, pages);
-    for (size_t b = 0; b < blocks; b++) {
-        i16x32 sum[ATTN_ROWS][ATTN_PAGES];
+    const int8_t *bytes = (const int8_t *)k + 32 * blocks; /* the scales are before them */
+    v16 acc[ATTN_ROWS], scale = v_set(t->scale);
 #pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-            for (int p = 0; p < pages; p++)
-                sum[r][p] = i_begin(t->sum[r * blocks + b]);
-        }
+    for (int r = 0; r < rows; r++)
+        acc[r] = v_zero();
+    for (size_t b = 0; b < blocks; b++) {
+        i16x32 sum[ATTN_ROWS];
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++)
+            sum[r] = i_begin(t->sum[r * blocks + b]);
         for (size_t i = 8 * b; i < 8 * b + 8; i++) {
-            size_t at = 32 * blocks + 64 * i; /* the scales are before the bytes */
-            b64 x[ATTN_PAGES];
-#pragma GCC unroll 4
-            for (int p = 0; p < pages; p++) {
-                if (ahead)
-                    _mm_prefetch((const char *)ahead[p] + at, _MM_HINT_T1);
-                x[p] = b_load((const int8_t *)k[p] + at);
-            }
+            b64 x = b_load(bytes + 64 * i);
 #pragma GCC unroll 6
             for (int r = 0; r < rows; r++) {
                 int32_t q;
                 memcpy(&q, t->q8 + r * t->E + 4 * i, sizeof q);
-#pragma GCC unroll 4
-                for (int p = 0; p < pages; p++)
-                    sum[r][p] = i_dot4(sum[r][p], x[p], q);
+                sum[r] = i_dot4(sum[r], x, q);
             }
         }
-#pragma GCC unroll 4
-        for (int p = 0; p < pages; p++) {
-            v16 d = v_load_half((const uint16_t *)k[p] + 16 * b);
+        v16 d = v_load_half((const uint16_t *)k + 16 * b);
 #pragma GCC unroll 6
-            for (int r = 0; r < rows; r++)
-                acc[r][p] = v_fma(v_set(t->dq[r * blocks + b]), v_mul(v_from_int(sum[r][p]), d), acc[r][p]);
-        }
+        for (int r = 0; r < rows; r++)
+            acc[r] = v_fma(v_set(t->dq[r * blocks + b]), v_mul(v_from_int(sum[r]), d), acc[r]);
     }
-    scores_store(acc, rows, pages, t->scale, s, lds);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        v_store(s + r * lds, v_mul(acc[r], scale));
 }
 
 enum { MAX_BLOCKS = DT_KV_MAX_Q8 / 32 };
@@ -220,23 +181,13 @@ V16_INLINE void mix_rows(int src, int rows, int max_vecs, const mix_args *m) {
         mix_block(src, rows, 1, m, e, m->E - e);
 }
 
-V16_INLINE void scores_rows(int src, int rows, int max_pages, const attn_tile *t, const void *const *k, size_t n_pages,
-                            float *s, size_t lds) {
-    size_t p = 0;
-#define SCORES(N)                                                                                                      \
-    for (; p + (N) <= n_pages; p += (N)) {                                                                             \
-        const void *const *ahead = p + 2 * (N) <= n_pages ? k + p + (N) : NULL;                                        \
-        if (src == SRC_Q8)                                                                                             \
-            scores_q8_block(rows, N, t, k + p, ahead, s + p * 16, lds);                                                \
-        else                                                                                                           \
-            scores_block(src, rows, N, t, k + p, ahead, s + p * 16, lds);                                              \
+V16_INLINE void scores_rows(int src, int rows, const attn_tile *t, const void *const *k, size_t n_pages, float *s, size_t lds) {
+    for (size_t p = 0; p < n_pages; p++, s += 16) {
+        if (src == SRC_Q8)
+            scores_q8_page(rows, t, k[p], s, lds);
+        else
+            scores_page(src, rows, t, k[p], s, lds);
     }
-    if (max_pages >= 4)
-        SCORES(4)
-    if (max_pages >= 2)
-        SCORES(2)
-    SCORES(1)
-#undef SCORES
 }
 
 typedef void (*mix_fn)(const mix_args *m);
@@ -253,13 +204,13 @@ typedef void (*scores_fn)(const attn_tile *t, const void *const *k, size_t n_pag
         mix_rows(SRC_Q8, R, ATTN_VECS_FOR(R), m);                                                                      \
     }                                                                                                                  \
     static void scores_f32_##R(const attn_tile *t, const void *const *k, size_t n, float *s, size_t lds) {             \
-        scores_rows(SRC_F32, R, ATTN_PAGES_FOR(R), t, k, n, s, lds);                                                   \
+        scores_rows(SRC_F32, R, t, k, n, s, lds);                                                                      \
     }                                                                                                                  \
     static void scores_f16_##R(const attn_tile *t, const void *const *k, size_t n, float *s, size_t lds) {             \
-        scores_rows(SRC_F16, R, ATTN_PAGES_FOR(R), t, k, n, s, lds);                                                   \
+        scores_rows(SRC_F16, R, t, k, n, s, lds);                                                                      \
     }                                                                                                                  \
     static void scores_q8_##R(const attn_tile *t, const void *const *k, size_t n, float *s, size_t lds) {              \
-        scores_rows(SRC_Q8, R, ATTN_Q8_PAGES_FOR(R), t, k, n, s, lds);                                                 \
+        scores_rows(SRC_Q8, R, t, k, n, s, lds);                                                                       \
     }
 ATTN_INSTANCES(1)
 ATTN_INSTANCES(2)

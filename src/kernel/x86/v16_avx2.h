@@ -15,10 +15,7 @@
 #define FMA_CHAINS 6
 #define ATTN_ROWS DT_ATTN_TILE
 #define ATTN_VECS 4
-#define ATTN_PAGES 4
 #define ATTN_VECS_FOR(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1) /* vectors next to so many rows */
-#define ATTN_PAGES_FOR(rows) ATTN_VECS_FOR(rows)
-#define ATTN_Q8_PAGES_FOR(rows) ((rows) <= 2 ? 2 : 1)
 
 typedef struct {
     __m256 a, b;

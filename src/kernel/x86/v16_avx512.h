@@ -15,10 +15,7 @@
 #define FMA_CHAINS 10
 #define ATTN_ROWS DT_ATTN_TILE
 #define ATTN_VECS 8
-#define ATTN_PAGES 4
 #define ATTN_VECS_FOR(rows) ((rows) <= 3 ? 8 : 4) /* vectors next to so many rows */
-#define ATTN_PAGES_FOR(rows) 4
-#define ATTN_Q8_PAGES_FOR(rows) ((rows) <= 3 ? 4 : 2)
 
 typedef __m512 v16;
 
