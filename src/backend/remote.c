@@ -188,10 +188,10 @@ static duet_status set_more(dt_remote *r, const char *text, duet_err *err) {
 static duet_status set_family(dt_remote *r, const char *name, duet_err *err) {
     if (!name)
         return DUET_OK;
-    r->family = dt_family_find(name);
+    duet_status st = dt_family_called(name, &r->family, err);
     r->base.chat_template = dt_strdup(name);
-    if (!r->family)
-        return dt_fail(err, DUET_E_USAGE, "%s: no chat template is called %.60s", r->at.base, name);
+    if (st)
+        return dt_fail_in(err, st, "%s", r->at.base);
     r->base.reads_thoughts = r->family->thought != DT_THOUGHT_NONE;
     return r->base.chat_template ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory to open it", r->at.base);
 }

@@ -80,6 +80,23 @@ void dt_family_names(dt_buf *b) {
         dt_buf_addf(b, "%s%s", i ? ", " : "", dt_family_at(i)->name);
 }
 
+duet_status dt_family_unknown(duet_status st, const char *what, duet_err *err) {
+    dt_buf known = {0};
+    dt_family_names(&known);
+    dt_fail(err, st, "%s; known: %s (--chat-template NAME takes one of them)", what, known.data ? known.data : "");
+    dt_buf_clear(&known);
+    return st;
+}
+
+duet_status dt_family_called(const char *name, const dt_family **out, duet_err *err) {
+    char what[128];
+    *out = dt_family_find(name);
+    if (*out)
+        return DUET_OK;
+    snprintf(what, sizeof what, "no chat template is called %.60s", name);
+    return dt_family_unknown(DUET_E_USAGE, what, err);
+}
+
 /* Which templates are which family: fingerprints of the forms of published templates (known.c). Several spellings of one
  * template share a form; several rows of a family are templates that render the same. */
 static const struct {

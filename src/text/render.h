@@ -83,6 +83,10 @@ const dt_family *dt_family_find(const char *name); /* NULL = none */
 const dt_family *dt_family_at(size_t i);           /* each name once; NULL behind the last */
 /* "chatml, gemma3, ..." appended to b. */
 void dt_family_names(dt_buf *b);
+/* The family of a name that a user gave; DUET_E_USAGE tells the names there are. */
+duet_status dt_family_called(const char *name, const dt_family **out, duet_err *err);
+/* Fails with st: what is wrong, and the names there are. */
+duet_status dt_family_unknown(duet_status st, const char *what, duet_err *err);
 
 /* ---- recognition (known.c) ---- */
 

@@ -10,18 +10,10 @@
 
 /* ---- which family ---- */
 
-static duet_status unknown(duet_status st, const char *what, duet_err *err) {
-    dt_buf known = {0};
-    dt_family_names(&known);
-    dt_fail(err, st, "%s; known: %s (--chat-template NAME takes one of them)", what, known.data ? known.data : "");
-    dt_buf_clear(&known);
-    return st;
-}
-
 static duet_status own_family(const duet_tokenizer *t, const dt_family **out, duet_err *err) {
     char print[DT_FINGERPRINT], what[128];
     if (!t || !t->chat_template)
-        return unknown(DUET_E_UNSUPPORTED, "no chat template comes with this tokenizer", err);
+        return dt_family_unknown(DUET_E_UNSUPPORTED, "no chat template comes with this tokenizer", err);
     duet_status st = dt_template_fingerprint(t->chat_template, strlen(t->chat_template), print, err);
     if (st)
         return st;
@@ -29,19 +21,12 @@ static duet_status own_family(const duet_tokenizer *t, const dt_family **out, du
     if (*out)
         return DUET_OK;
     snprintf(what, sizeof what, "the chat template of this tokenizer is none that is known (its form is %s)", print);
-    return unknown(DUET_E_UNSUPPORTED, what, err);
+    return dt_family_unknown(DUET_E_UNSUPPORTED, what, err);
 }
 
 static duet_status family_named(const duet_tokenizer *t, const char *name, const dt_family **out, duet_err *err) {
-    char what[128];
     *out = NULL;
-    if (!name)
-        return own_family(t, out, err);
-    *out = dt_family_find(name);
-    if (*out)
-        return DUET_OK;
-    snprintf(what, sizeof what, "no chat template is called %.60s", name);
-    return unknown(DUET_E_USAGE, what, err);
+    return name ? dt_family_called(name, out, err) : own_family(t, out, err);
 }
 
 static int32_t mark_of(const duet_tokenizer *t, const char *content) {
