@@ -20,8 +20,8 @@ typedef struct bench {
 } bench;
 
 /* One row: `batch` sequences after the same prompt of `prompt` tokens, or after prompts of their own, each writing
- * `tokens`; or reading prompts of `tokens`. At a depth: one sequence after `prompt` tokens, which the cache keeps from the
- * run that warms up. */
+ * `tokens`; or reading prompts of `tokens`. At a depth: one sequence after `prompt` tokens, which the run that warms up reads and the
+ * cache keeps. */
 typedef struct measure {
     bool reading, apart, deep;
     int batch, prompt, tokens;
@@ -47,8 +47,8 @@ static int read_list(const char *option, const char *list, int most, int *out, s
 
 /* Random tokens, other ones for each key: nothing is found in a cache. Together after one prompt: the samples of one
  * request. The engine says how long its two halves took; the first token of each sample belongs to the prompt. With
- * prompts of their own: requests that run together, from their start to their end. */
-static duet_status once(const bench *b, const measure *m, uint64_t key, double *seconds, duet_err *err) {
+ * prompts of their own: requests that run together, from their start to their end. read_s, where not NULL: what reading took. */
+static duet_status once(const bench *b, const measure *m, uint64_t key, double *seconds, double *read_s, duet_err *err) {
     duet_status st = DUET_OK;
     size_t n_reqs = m->apart ? (size_t)m->batch : 1, len = (size_t)(m->reading ? m->tokens : m->prompt);
     int32_t *ids = dt_calloc(n_reqs * len, sizeof *ids);
@@ -72,6 +72,8 @@ static duet_status once(const bench *b, const measure *m, uint64_t key, double *
     double began = dt_now();
     st = duet_engine_generate(b->engine, r, n_reqs, cli_cancel(), err);
     *seconds = m->apart ? dt_now() - began : m->reading ? r->usage.prefill_s : r->usage.decode_s;
+    if (read_s)
+        *read_s = r->usage.prefill_s;
 done:
     for (int i = 0; g && i < m->batch; i++)
         duet_generation_clear(&g[i]);
@@ -128,18 +130,38 @@ static double limit_of(const bench *b, const measure *m, double bytes_per_s, boo
     return (double)m->tokens * m->batch / s;
 }
 
+/* The row of n runs. */
+static void add(const bench *b, json_t *rows, const measure *m, const double *speed, const double *limit, const double *share, int n,
+                bool memory) {
+    char name[32];
+    int at = snprintf(name, sizeof name, m->batch > 1 ? "%s%dx%d" : "%s%d", m->reading ? "pp" : "tg", m->tokens, m->batch);
+    if (m->deep)
+        snprintf(name + at, sizeof name - (size_t)at, "@d%d", m->prompt);
+    show(b, rows,
+         json_pack("{s:s,s:i,s:i,s:i,s:f,s:o,s:f,s:f,s:s}", "test", name, "tokens", m->tokens, "batch", m->batch, "prompt",
+                   m->reading ? 0 : m->prompt, "tokens_per_s", median(speed, n), "samples", samples_json(speed, n),
+                   "limit_tokens_per_s", median(limit, n), "share_of_limit", median(share, n), "limit",
+                   memory ? "reading memory" : "computing"));
+}
+
 /* Every run stands beside a limit from what memory gave just before and after it: on some machines that changes from
- * minute to minute. */
+ * minute to minute. The context of a depth is read once, which gives a row too. */
 static duet_status row(const bench *b, const measure *m, json_t *rows, duet_err *err) {
     double speed[64], limit[64], share[64], before = 0, after = 0;
-    char name[32];
+    const measure context = {.reading = true, .batch = 1, .tokens = m->prompt};
     bool memory = false;
     duet_status st = duet_model_measure_reading(b->model, b->a->threads, &before, err);
     for (int i = -1; !st && i < b->a->repeats; i++) { /* the first run only warms up */
-        double s = 0;
-        st = once(b, m, m->deep ? 1 : (uint64_t)(i + 2), &s, err);
+        double s = 0, read_s = 0;
+        st = once(b, m, m->deep ? (uint64_t)1 << 32 | (uint64_t)m->prompt : (uint64_t)(i + 2), &s, &read_s, err);
         if (!st)
             st = duet_model_measure_reading(b->model, b->a->threads, &after, err);
+        if (!st && i < 0 && m->deep) {
+            speed[0] = context.tokens / read_s;
+            limit[0] = limit_of(b, &context, before > after ? before : after, &memory);
+            share[0] = speed[0] / limit[0];
+            add(b, rows, &context, speed, limit, share, 1, memory);
+        }
         if (st || i < 0) {
             before = after;
             continue;
@@ -151,15 +173,7 @@ static duet_status row(const bench *b, const measure *m, json_t *rows, duet_err 
     }
     if (st)
         return st;
-    int n = b->a->repeats;
-    int at = snprintf(name, sizeof name, m->batch > 1 ? "%s%dx%d" : "%s%d", m->reading ? "pp" : "tg", m->tokens, m->batch);
-    if (m->deep)
-        snprintf(name + at, sizeof name - (size_t)at, "@d%d", m->prompt);
-    show(b, rows,
-         json_pack("{s:s,s:i,s:i,s:i,s:f,s:o,s:f,s:f,s:s}", "test", name, "tokens", m->tokens, "batch", m->batch, "prompt",
-                   m->reading ? 0 : m->prompt, "tokens_per_s", median(speed, n), "samples", samples_json(speed, n),
-                   "limit_tokens_per_s", median(limit, n), "share_of_limit", median(share, n), "limit",
-                   memory ? "reading memory" : "computing"));
+    add(b, rows, m, speed, limit, share, b->a->repeats, memory);
     return DUET_OK;
 }
 
@@ -271,7 +285,7 @@ static duet_status open_engine(bench *b, duet_err *err) {
     st = duet_engine_create(b->model, &o, &b->engine, err);
     b->opened_s = dt_now() - began;
     if (!st)
-        st = once(b, &first, 0, &unused, err);
+        st = once(b, &first, 0, &unused, NULL, err);
     b->first_token_s = dt_now() - began;
     return st;
 }
@@ -327,7 +341,7 @@ static const cli_opt opts[] = {
       NULL                                                                                                                                       },
     {'n', "gen",     CLI_INT,  CLI_AT(bench_n), "TOKENS", "tokens to write; 0 = skip",                                   "128", 0, 1 << 24, NULL},
     {0,   "batch",   CLI_TEXT, CLI_AT(batches), "LIST",   "requests together, one row for each number",                  "1",   0, 0,       NULL},
-    {0,   "depth",   CLI_TEXT, CLI_AT(depths),  "LIST",   "also write after so many tokens of context, one row for each number", NULL, 0, 0, NULL},
+    {0,   "depth",   CLI_TEXT, CLI_AT(depths),  "LIST",   "also read so many tokens once and write after them, two rows for each number", NULL, 0, 0, NULL},
     {0,   "shared",  CLI_INT,  CLI_AT(shared),  "TOKENS", "prompt that several requests share; 0 = none, each reads one", "128", 0, 1 << 24, NULL},
     {'r', "repeats", CLI_INT,  CLI_AT(repeats), "N",      "measurements a row, after one to warm up; the median counts", "3",
       1,                                                                                                                            64,      NULL},
@@ -352,7 +366,8 @@ const cli_command cli_bench = {
     .title = "measure speed: reading prompts, writing tokens, training",
     .text = "Rows: pp512 reads a prompt of 512 tokens, tg128 writes 128 tokens, tg64x16 writes 64 tokens (or -n, if that "
             "is less) for each of 16 requests together after a prompt that they share (--shared 0: with prompts of their own, and "
-            "pp512x16 reads those), train is one training step. "
+            "pp512x16 reads those), pp4096 and tg128@d4096 read a context of 4096 tokens once and write after it (--depth), train is "
+            "one training step. "
             "Medians; reading and writing are timed apart. The limit beside each is what the machine's own rates allow: "
             "multiply-adds from registers in the type of the weights for what must be computed, and reading a block as "
             "large as the weights, from a cache if it fits one, for what must be read: the weights and the context once a "

@@ -203,7 +203,7 @@ static duet_status put_keys(const plan *p, dt_gguf_writer *w, duet_err *err) {
         st = dt_gguf_put_tokenizer(w, p->in, &p->cfg, &p->gen, &named, err);
         if (!st && !named)
             dt_log(DT_LOG_WARN,
-                   "%s: its tokenizer splits text in a way that has no name in the format: duet finds it in the file, "
+                   "%s: its tokenizer prepares text in a way that has no name in the format: duet finds it in the file, "
                    "other programs may cut text into other tokens",
                    p->in);
     }
