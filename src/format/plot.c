@@ -1,5 +1,6 @@
 /* gnuplot, run as a program that reads commands and data from a pipe and writes one SVG. It says nothing when a disk is
- * full, so it writes beside the wanted file, which is replaced only by a plot that is whole. */
+ * full, and goes on when we are killed, so it writes to a file without a name; the wanted one is replaced only by a plot that is
+ * whole. */
 #include "format/plot.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* A string of a gnuplot command. In single quotes nothing is special but the quote; in double ones `...` would be run as
  * a shell command, and titles come from names of files and runs. */
@@ -40,49 +40,57 @@ static bool feed(FILE *p, const dt_buf *script) {
     return ok;
 }
 
-static bool is_whole(const char *path) {
+/* What gnuplot wrote; false where it is not a whole plot. */
+static bool read_draft(FILE *draft, dt_buf *svg) {
     static const char end[] = "</svg>";
-    dt_buf b = {0};
-    bool ok = !dt_file_read(path, (size_t)64 << 20, &b, NULL) && b.len > sizeof end && strstr(b.data + b.len - sizeof end - 2, end);
-    dt_buf_clear(&b);
-    return ok;
+    char part[65536];
+    rewind(draft);
+    for (size_t n; (n = fread(part, 1, sizeof part, draft)) > 0;)
+        dt_buf_add(svg, part, n);
+    return !svg->failed && svg->len > sizeof end && strstr(svg->data + svg->len - sizeof end - 2, end);
 }
 
-/* `output` is the file the script names. */
-static duet_status run(const dt_buf *script, const char *output, const char *svg, duet_err *err) {
+/* A device or pipe is written itself: it must not be replaced. */
+static duet_status put(const char *path, const dt_buf *svg, duet_err *err) {
+    struct stat sb;
+    if (stat(path, &sb) || S_ISREG(sb.st_mode)) return dt_file_write_atomic(path, svg->data, svg->len, err);
+    FILE *f = fopen(path, "w");
+    bool ok = f && fwrite(svg->data, 1, svg->len, f) == svg->len;
+    if (f) ok = !fclose(f) && ok;
+    return ok ? DUET_OK : dt_fail(err, DUET_E_IO, "%s: cannot write: %s", path, strerror(errno));
+}
+
+static duet_status run(const dt_buf *script, const char *svg, duet_err *err) {
+    char command[64];
+    dt_buf drawn = {0};
+    duet_status st = DUET_OK;
     if (script->failed) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
     if (system("command -v gnuplot >/dev/null 2>&1") != 0)
         return dt_fail(err, DUET_E_UNSUPPORTED, "%s: gnuplot is not installed (package gnuplot-nox); the numbers are written without the plot", svg);
-    FILE *p = popen("exec gnuplot >/dev/null 2>&1", "w");
-    if (!p) return dt_fail(err, DUET_E_IO, "%s: cannot start gnuplot: %s", svg, strerror(errno));
+    FILE *draft = tmpfile();
+    if (!draft) return dt_fail(err, DUET_E_IO, "%s: no temporary file for the plot: %s", svg, strerror(errno));
+    snprintf(command, sizeof command, "exec gnuplot >/dev/fd/%d 2>/dev/null", fileno(draft));
+    FILE *p = popen(command, "w");
+    if (!p) {
+        fclose(draft);
+        return dt_fail(err, DUET_E_IO, "%s: cannot start gnuplot: %s", svg, strerror(errno));
+    }
     bool fed = feed(p, script);
     int rc = pclose(p);
-    duet_status st = DUET_OK;
     if (!fed || rc)
-        st = dt_fail(err, DUET_E_IO, "%s: gnuplot failed (is the folder writable?)", svg);
-    else if (!strcmp(output, svg)) /* a device */
-        return DUET_OK;
-    else if (!is_whole(output))
+        st = dt_fail(err, DUET_E_IO, "%s: gnuplot failed", svg);
+    else if (!read_draft(draft, &drawn))
         st = dt_fail(err, DUET_E_IO, "%s: gnuplot could not write all of it (is the disk full?)", svg);
-    else if (rename(output, svg))
-        st = dt_fail(err, DUET_E_IO, "%s: cannot replace: %s", svg, strerror(errno));
-    if (st && strcmp(output, svg) != 0) unlink(output);
+    else
+        st = put(svg, &drawn, err);
+    dt_buf_clear(&drawn);
+    fclose(draft);
     return st;
 }
 
-/* Where gnuplot writes; owned, NULL = no memory. A device or pipe is written itself: it must not be replaced. */
-static char *beside(const char *svg) {
-    dt_buf b = {0};
-    struct stat sb;
-    if (!stat(svg, &sb) && !S_ISREG(sb.st_mode)) return dt_strdup(svg);
-    dt_buf_addf(&b, "%s.%ld.tmp", svg, (long)getpid());
-    return dt_buf_take(&b);
-}
-
-static void head(dt_buf *b, const char *title, const char *output, int height) {
-    dt_buf_addf(b, "set terminal svg size 800,%d noenhanced background '#ffffff' font 'sans-serif,13'\nset output ", height);
-    quoted(b, output);
-    dt_buf_adds(b, "\nset grid lc rgb '#dddddd'\nset border 3\nset tics nomirror out\nset title ");
+static void head(dt_buf *b, const char *title, int height) {
+    dt_buf_addf(b, "set terminal svg size 800,%d noenhanced background '#ffffff' font 'sans-serif,13'\n", height);
+    dt_buf_adds(b, "set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror out\nset title ");
     quoted(b, title);
     dt_buf_adds(b, "\n");
 }
@@ -90,11 +98,9 @@ static void head(dt_buf *b, const char *title, const char *output, int height) {
 duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, const char *x_title, const char *y_title, const char *svg, duet_err *err) {
     dt_buf b = {0};
     double top = 1;
-    char *output = beside(svg);
-    if (!output) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
     for (size_t i = 0; i < n; i++)
         if (p[i].x > top) top = p[i].x;
-    head(&b, title, output, 520);
+    head(&b, title, 520);
     dt_buf_adds(&b, "set key outside right center Left reverse spacing 1.3\nset xlabel ");
     quoted(&b, x_title);
     dt_buf_adds(&b, "\nset ylabel ");
@@ -107,9 +113,8 @@ duet_status dt_plot_points(const dt_plot_point *p, size_t n, const char *title, 
     dt_buf_adds(&b, "\n");
     for (size_t i = 0; i < n; i++)
         dt_buf_addf(&b, "%g %g %g %g\ne\n", p[i].x, p[i].y, p[i].lo, p[i].hi);
-    duet_status st = run(&b, output, svg, err);
+    duet_status st = run(&b, svg, err);
     dt_buf_clear(&b);
-    free(output);
     return st;
 }
 
@@ -143,9 +148,7 @@ static void put_panel(dt_buf *b, const dt_plot_panel *p) {
 
 duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *title, const char *x_title, const char *svg, duet_err *err) {
     dt_buf b = {0};
-    char *output = beside(svg);
-    if (!output) return dt_fail(err, DUET_E_NOMEM, "%s: no memory for the plot", svg);
-    head(&b, title, output, 120 + 200 * (int)n);
+    head(&b, title, 120 + 200 * (int)n);
     dt_buf_addf(&b, "set multiplot layout %zu,1\nset key outside right top\nset lmargin 10\nset rmargin 24\n", n);
     for (size_t i = 0; i < n; i++) {
         if (i) dt_buf_adds(&b, "unset title\n");
@@ -157,8 +160,7 @@ duet_status dt_plot_panels(const dt_plot_panel *panel, size_t n, const char *tit
         put_panel(&b, &panel[i]);
     }
     dt_buf_adds(&b, "unset multiplot\n");
-    duet_status st = run(&b, output, svg, err);
+    duet_status st = run(&b, svg, err);
     dt_buf_clear(&b);
-    free(output);
     return st;
 }

@@ -135,9 +135,35 @@ static void gnuplot_may_be_missing_or_die(void **state) {
     assert_int_equal(dead, DUET_E_IO);
 }
 
+/* A gnuplot outlives whoever is killed: what it writes then must be no file that anybody finds. */
+static void nothing_is_left_beside(void **state) {
+    (void)state;
+    char *old = strdup(getenv("PATH")), fake[256], path[512], seen[300], script[400], svg[256];
+    const dt_plot_point p = {1, 50, 40, 60, "p"};
+    duet_err err = {{0}};
+    snprintf(svg, sizeof svg, "%s", in_dir("plot.svg"));
+    snprintf(seen, sizeof seen, "%s", in_dir("seen"));
+    snprintf(fake, sizeof fake, "%s", in_dir("gnuplot"));
+    const int n = snprintf(script, sizeof script, "#!/bin/sh\ncat > /dev/null\necho '<svg></svg>'\nls '%s' | grep plot > '%s'\nexit 0\n", dir, seen);
+    dt_file_write_atomic(fake, script, (size_t)n, NULL);
+    chmod(fake, 0755);
+    snprintf(path, sizeof path, "%s:%s", dir, old);
+    setenv("PATH", path, 1);
+    duet_status st = dt_plot_points(&p, 1, "t", "x", "y", svg, &err);
+    setenv("PATH", old, 1);
+    remove(fake);
+    free(old);
+    if (st) fail_msg("%s", err.text);
+    char *names = take_file(seen), *drawn = take_file(svg);
+    assert_string_equal(names, "gnuplot\n");
+    assert_string_equal(drawn, "<svg></svg>\n");
+    free(names);
+    free(drawn);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(points_are_labelled), cmocka_unit_test(names_are_not_commands),
                                        cmocka_unit_test(missing_numbers_leave_gaps), cmocka_unit_test(failures_are_named),
-                                       cmocka_unit_test(gnuplot_may_be_missing_or_die)};
+                                       cmocka_unit_test(gnuplot_may_be_missing_or_die), cmocka_unit_test(nothing_is_left_beside)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
