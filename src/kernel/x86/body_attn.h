@@ -161,9 +161,9 @@ static bool attend_tile(attn_work *w, int i0, int rows, float *m, float *z) {
     }
     size_t page = first / 16;
     scores[w->k_src][rows](&t, w->k + page, (last + 15) / 16 - page, w->s + page * 16, DT_ATTN_SPAN);
-    if (!w->v_panel)
+    if (i0 == 0 && !w->v_panel) /* later tiles find them in the cache */
         fetch_begin(w->v[page]);
-    if (w->next)
+    if (i0 == 0 && w->next)
         fetch_begin(w->next);
     for (int r = 0; r < rows; r++) {
         softmax_row(w->s + r * DT_ATTN_SPAN, from[r], to[r], &m[r], &z[r]);
