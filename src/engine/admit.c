@@ -6,7 +6,7 @@ typedef enum verdict { ADMITTED, LATER, FULL } verdict;
 static void name_pages(duet_engine *e, dt_request *q) {
     uint64_t version = e->model->version;
     if (version != e->version) { /* the weights changed since the last request */
-        dt_kv_forget(e->kv, version);
+        dt_kv_forget_others(e->kv, version);
         e->version = version;
     }
     /* Without the cache, siblings still find their own prompt: under a key that nobody else has. */

@@ -91,6 +91,6 @@ void dt_engine_apply(duet_engine *e, const dt_draw *d) {
         dt_slot_remember(e, s);
     }
     dt_slot_give(e, s);
-    dt_end_sample(q, sample, stop);
+    dt_end_sample(e, q, sample, stop);
     dt_end_job(e, job);
 }

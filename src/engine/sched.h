@@ -129,7 +129,7 @@ dt_slot *dt_slot_take(duet_engine *e, dt_request *q, int sample);
 void dt_slot_give(duet_engine *e, dt_slot *s);
 /* The sequence in order[at] gives its pages back. What is remembered of it may survive until it returns. */
 void dt_slot_preempt(duet_engine *e, int at);
-void dt_end_sample(dt_request *q, int sample, duet_stop stop);
+void dt_end_sample(duet_engine *e, dt_request *q, int sample, duet_stop stop);
 /* If all of it is done. Its caller is woken at the end of the step, when the statistics include it. */
 void dt_end_job(duet_engine *e, dt_job *job);
 /* Ends all that is left of a request or job, keeping what was sampled. */

@@ -150,13 +150,17 @@ static void end_request(dt_request *q) {
     q->job->n_left--;
 }
 
-void dt_end_sample(dt_request *q, int sample, duet_stop stop) {
+void dt_end_sample(duet_engine *e, dt_request *q, int sample, duet_stop stop) {
     q->state[sample] = DT_DONE;
     q->r->out[sample].stop = stop;
     shrink(&q->r->out[sample]);
-    if (--q->n_left == 0) {
-        end_request(q);
+    if (--q->n_left > 0) {
+        return;
     }
+    if (q->named && !e->prefix_cache) { /* nobody else finds these pages */
+        dt_kv_forget(e->kv, q->cache_key);
+    }
+    end_request(q);
 }
 
 void dt_end_job(duet_engine *e, dt_job *job) {
@@ -179,13 +183,13 @@ void dt_break_request(duet_engine *e, dt_request *q, duet_stop stop) {
         if (s->req == q) {
             int sample = s->sample;
             dt_slot_give(e, s);
-            dt_end_sample(q, sample, stop);
+            dt_end_sample(e, q, sample, stop);
         }
     }
     wait_remove(e, q);
     for (int j = 0; q->state && j < q->n; j++) {
         if (q->state[j] == DT_TODO) {
-            dt_end_sample(q, j, stop);
+            dt_end_sample(e, q, j, stop);
         }
     }
 }

@@ -52,6 +52,7 @@ duet_status dt_kv_match(dt_kv *kv, uint64_t version, const int32_t *ids, int n, 
 int dt_kv_peek(const dt_kv *kv, uint64_t version, const int32_t *ids, int n);
 /* Remembers the full pages of s, whose tokens are ids[0..s->n_tokens). */
 duet_status dt_kv_remember(dt_kv *kv, uint64_t version, const int32_t *ids, const dt_kv_seq *s, duet_err *err);
-void dt_kv_forget(dt_kv *kv, uint64_t keep_version); /* drops remembered pages of other versions */
+void dt_kv_forget(dt_kv *kv, uint64_t version); /* drops its remembered pages */
+void dt_kv_forget_others(dt_kv *kv, uint64_t keep_version);
 
 #endif

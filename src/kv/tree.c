@@ -204,13 +204,22 @@ duet_status dt_kv_remember(dt_kv *kv, uint64_t version, const int32_t *ids, cons
     return DUET_OK;
 }
 
-void dt_kv_forget(dt_kv *kv, uint64_t keep_version) {
+/* Those of the version, or all others. */
+static void forget(dt_kv *kv, uint64_t version, bool others) {
     /* Children are older than parents, so each node met here has lost its children already. */
     for (int i = kv->oldest; i >= 0;) {
         int next = kv->nodes[i].newer;
-        if (kv->nodes[i].version != keep_version) {
+        if ((kv->nodes[i].version != version) == others) {
             remove_leaf(kv, i);
         }
         i = next;
     }
+}
+
+void dt_kv_forget(dt_kv *kv, uint64_t version) {
+    forget(kv, version, false);
+}
+
+void dt_kv_forget_others(dt_kv *kv, uint64_t keep_version) {
+    forget(kv, keep_version, true);
 }

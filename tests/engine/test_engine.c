@@ -471,6 +471,23 @@ static void test_equal_prompts_share(void **state) {
     duet_engine_destroy(e);
 }
 
+/* Without the cache, siblings share their prompt while they run; then all pages are free, and nobody's later prompt takes others. */
+static void test_nothing_is_kept_without_the_cache(void **state) {
+    int32_t prompt[50] = {1, 2, 3};
+    duet_generation g[3] = {0};
+    duet_engine_stats s;
+    duet_gen_request r = {.prompt = prompt, .n_prompt = 50, .n = 3, .max_tokens = 20, .out = g, .eos_ids = prompt};
+    duet_engine *e = tiny_engine(*state, (duet_engine_options){.n_threads = 1, .max_seqs = 8, .no_prefix_cache = true});
+    for (int i = 0; i < 3; i++) {
+        generate(e, &r, 1);
+        duet_engine_get_stats(e, &s);
+        assert_int_equal(s.kv_pages_cached, 0);
+        for (int k = 0; k < 3; k++)
+            duet_generation_clear(&g[k]);
+    }
+    duet_engine_destroy(e);
+}
+
 static void test_new_weights_forget_old_pages(void **state) {
     (void)state;
     duet_model *m = tiny_model(V, CTX, 99);
@@ -673,6 +690,7 @@ int main(void) {
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_prompts_are_computed_once),
         cmocka_unit_test(test_equal_prompts_share),
+        cmocka_unit_test(test_nothing_is_kept_without_the_cache),
         cmocka_unit_test(test_new_weights_forget_old_pages),
         cmocka_unit_test(test_cancel_keeps_what_was_sampled),
         cmocka_unit_test(test_destroy_ends_running_work),

@@ -149,7 +149,7 @@ static void walk(uint64_t seed, int n_pages) {
             dt_kv_drop(kv, &a->s);
             a->live = false;
         } else {
-            dt_kv_forget(kv, ++version);
+            dt_kv_forget_others(kv, ++version);
         }
         for (int j = 0; j < MAX_SEQS; j++) {
             if (q[j].live && !holds_its_tokens(kv, &q[j])) {
@@ -165,7 +165,7 @@ static void walk(uint64_t seed, int n_pages) {
         dt_kv_drop(kv, &q[j].s);
     }
     assert_int_equal(dt_kv_free_pages(kv), n_pages);
-    dt_kv_forget(kv, UINT64_MAX);
+    dt_kv_forget_others(kv, UINT64_MAX);
     assert_int_equal(dt_kv_free_pages(kv), n_pages);
     dt_kv_destroy(kv);
 }
@@ -227,7 +227,7 @@ static void test_match_finds_longest_full_pages(void **state) {
         }
         dt_kv_drop(kv, &b);
     }
-    dt_kv_forget(kv, 8);
+    dt_kv_forget_others(kv, 8);
     dt_kv_seq b = {0};
     assert_int_equal(dt_kv_match(kv, 7, ids, 50, 50, &b, NULL), DUET_OK);
     assert_int_equal(b.n_tokens, 0);
