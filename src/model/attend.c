@@ -46,6 +46,7 @@ struct dt_attend {
     const float *rot;
     float *out;
     int layer;
+    bool wanted_only; /* of rows, those whose logits are wanted */
 };
 
 duet_status dt_attend_create(const duet_model *m, dt_pool *pool, dt_attend **out, duet_err *err) {
@@ -219,6 +220,7 @@ static void run_attend(void *arg, size_t task, int thread) {
     const attend_task *t = &x->task[task];
     const dt_infer_seq *s = &x->seqs[t->seq];
     int n_keys[DT_ATTN_TOKENS], first_key[DT_ATTN_TOKENS];
+    if (x->wanted_only && t->row0 + t->n <= s->n - s->n_logits) return;
     dt_attn a = call_of(x, t->seq, t->head, t->row0, t->n, first_key, n_keys);
     const void **k = x->pages + (size_t)thread * 2 * x->cap_pages, **v = k + x->cap_pages;
     int p0 = first_key[0] / DT_KV_PAGE, p1 = (n_keys[t->n - 1] + DT_KV_PAGE - 1) / DT_KV_PAGE;
@@ -250,8 +252,9 @@ static void run_join(void *arg, size_t task, int thread) {
     dt_kernels_get()->attn_join(&a, t->n_spans, x->part + t->part);
 }
 
-void dt_attend_run(dt_attend *x, int layer, const float *rot, float *out) {
+void dt_attend_run(dt_attend *x, int layer, bool wanted_only, const float *rot, float *out) {
     x->layer = layer;
+    x->wanted_only = wanted_only;
     x->rot = rot;
     x->out = out;
     dt_pool_run(x->pool, x->n_store, run_store, x);

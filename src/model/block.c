@@ -398,7 +398,7 @@ static bool has_step(const dt_walk *w, size_t i) {
 
 void dt_block_forward(dt_walk *w, int layer, dt_layer_rows *a, float *out) {
     step_ctx s = {.w = w, .y = &w->m->layer[layer], .a = a, .out = out, .layer = layer};
-    for (size_t i = 0; i < DT_COUNT(steps); i++)
+    for (size_t i = 0; i < DT_COUNT(steps) && w->T > 0; i++) /* attention may leave no rows to go on with */
         if (has_step(w, i)) steps[i].forward(&s);
 }
 

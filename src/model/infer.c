@@ -10,12 +10,13 @@ struct dt_infer {
     int max_rows;
     dt_layer_rows acts;
     float *block;     /* all of acts */
-    float *norm_out;  /* [max_rows, D] rows whose logits are wanted */
     void *product;    /* scratch of products */
-    size_t block_bytes, norm_bytes, product_bytes;
+    size_t block_bytes, product_bytes;
     int *pos;         /* [max_rows] */
     int *row0;        /* first row of each sequence, [max_rows] */
     dt_attend *attend;
+    const dt_infer_seq *seqs; /* of the batch in progress */
+    int n_seqs;
     bool (*vain)(void *arg); /* NULL = runs are never given up */
     void *vain_arg;
 };
@@ -33,14 +34,12 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
     f->max_rows = max_rows;
     size_t apart = c->post_norms ? D : 0;
     f->block_bytes = R * (D * 2 + W + HE + 3 * F + apart) * sizeof(float);
-    f->norm_bytes = R * D * sizeof(float);
     f->product_bytes = dt_model_scratch(m, max_rows);
     f->block = dt_pages_alloc(f->block_bytes); /* few rows touch little of it */
-    f->norm_out = dt_pages_alloc(f->norm_bytes);
     f->product = dt_pages_alloc(f->product_bytes);
     f->pos = dt_calloc(R, sizeof *f->pos);
     f->row0 = dt_calloc(R, sizeof *f->row0);
-    if (!f->block || !f->norm_out || !f->product || !f->pos || !f->row0) {
+    if (!f->block || !f->product || !f->pos || !f->row0) {
         dt_infer_destroy(f);
         return dt_fail(err, DUET_E_NOMEM, "inference: no memory for %d rows", max_rows);
     }
@@ -64,7 +63,6 @@ duet_status dt_infer_create(duet_model *m, dt_pool *pool, int max_rows, dt_infer
 void dt_infer_destroy(dt_infer *f) {
     if (!f) return;
     dt_pages_free(f->block, f->block_bytes);
-    dt_pages_free(f->norm_out, f->norm_bytes);
     dt_pages_free(f->product, f->product_bytes);
     free(f->pos);
     free(f->row0);
@@ -77,9 +75,27 @@ void dt_infer_watch(dt_infer *f, bool (*vain)(void *arg), void *arg) {
     f->vain_arg = arg;
 }
 
+/* Rows whose logits are wanted move to the front, and the walk goes on with them alone. */
+static void keep_wanted(dt_walk *w, dt_layer_rows *a) {
+    const dt_infer *f = w->ctx;
+    const dt_hf_config *c = &f->m->cfg;
+    size_t D = (size_t)c->d_model, HE = (size_t)(c->n_heads * c->d_head), to = 0;
+    for (int i = 0; i < f->n_seqs; i++)
+        for (int j = f->seqs[i].n - f->seqs[i].n_logits; j < f->seqs[i].n; j++, to++) {
+            size_t from = (size_t)(f->row0[i] + j);
+            if (from == to) continue;
+            memmove(f->acts.x + to * D, f->acts.x + from * D, D * sizeof(float));
+            memmove(a->a + to * HE, a->a + from * HE, HE * sizeof(float));
+        }
+    w->T = (int)to;
+}
+
+/* What follows the keys and values of the last layer is computed for few rows of a prompt. */
 static void attend(dt_walk *w, int layer, dt_layer_rows *a) {
     dt_infer *f = w->ctx;
-    dt_attend_run(f->attend, layer, a->rot, a->a);
+    bool last = layer == f->m->cfg.n_layers - 1;
+    dt_attend_run(f->attend, layer, last, a->rot, a->a);
+    if (last) keep_wanted(w, a);
 }
 
 /* Checks the batch; rows and positions of all its tokens. */
@@ -107,11 +123,13 @@ static duet_status place_rows(dt_infer *f, const dt_infer_seq *seqs, int n_seqs,
 duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n_seqs, float *logits, duet_err *err) {
     duet_model *m = f->m;
     size_t D = (size_t)m->cfg.d_model;
-    int rows = 0, wanted = 0;
+    int rows = 0;
     if (n_seqs == 0) return DUET_OK;
     duet_status st = place_rows(f, seqs, n_seqs, &rows, err);
     if (!st) st = dt_attend_plan(f->attend, kv, seqs, f->row0, n_seqs, err);
     if (st) return st;
+    f->seqs = seqs;
+    f->n_seqs = n_seqs;
     for (int i = 0; i < n_seqs; i++)
         for (int j = 0; j < seqs[i].n; j++)
             dt_embed_row(m, f->acts.x + (size_t)(f->row0[i] + j) * D, seqs[i].ids[j]);
@@ -122,13 +140,8 @@ duet_status dt_infer_run(dt_infer *f, dt_kv *kv, const dt_infer_seq *seqs, int n
         if (f->vain && f->vain(f->vain_arg)) return dt_fail(err, DUET_E_CANCELLED, "inference: given up");
         dt_block_forward(&w, l, &f->acts, f->acts.x);
     }
-
-    for (int i = 0; i < n_seqs; i++)
-        for (int j = seqs[i].n - seqs[i].n_logits; j < seqs[i].n; j++)
-            memcpy(f->norm_out + (size_t)wanted++ * D, f->acts.x + (size_t)(f->row0[i] + j) * D, D * sizeof(float));
-    if (!wanted) return DUET_OK;
-    w.T = wanted;
-    dt_rows_norm(&w, f->acts.h1, f->norm_out, m->params + m->final_norm, NULL);
-    dt_matrix_multiply(f->pool, &m->head, logits, f->acts.h1, wanted, false, f->product);
+    if (w.T == 0) return DUET_OK; /* nobody asks for logits */
+    dt_rows_norm(&w, f->acts.h1, f->acts.x, m->params + m->final_norm, NULL);
+    dt_matrix_multiply(f->pool, &m->head, logits, f->acts.h1, w.T, false, f->product);
     return DUET_OK;
 }

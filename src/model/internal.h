@@ -59,7 +59,8 @@ struct dt_walk {
     const int *pos; /* [T] */
     bool plain;     /* leave the adapters out */
     void *scratch;  /* of products: dt_model_scratch bytes for T rows */
-    /* Attention is the one step that sees other rows: the walk says where keys and values are. */
+    /* Attention is the one step that sees other rows: the walk says where keys and values are. Forward, it may lower T: the
+     * rows of a that are left stand at the front. */
     void (*attend)(dt_walk *w, int layer, dt_layer_rows *a);
     void (*attend_bwd)(dt_walk *w, int layer, dt_layer_rows *a, dt_grads *g);
     void *ctx;
@@ -128,8 +129,9 @@ duet_status dt_attend_create(const duet_model *m, dt_pool *pool, dt_attend **out
 void dt_attend_destroy(dt_attend *x);
 /* For the runs seqs[n_seqs], whose rows begin at row0[i]; borrowed until the next plan. */
 duet_status dt_attend_plan(dt_attend *x, dt_kv *kv, const dt_infer_seq *seqs, const int *row0, int n_seqs, duet_err *err);
-/* Keys and values of rot [T, QKV] into pages, then attention: out [T, HE]. */
-void dt_attend_run(dt_attend *x, int layer, const float *rot, float *out);
+/* Keys and values of rot [T, QKV] into pages, then attention: out [T, HE]. wanted_only: rows of a prompt whose logits are not wanted
+ * may be left out. */
+void dt_attend_run(dt_attend *x, int layer, bool wanted_only, const float *rot, float *out);
 /* The keys that position pos sees in a layer of this window (0 = no window): *first .. *end - 1. */
 static inline void dt_attn_range(int pos, int window, int *first, int *end) {
     *first = window > 0 && pos >= window ? pos - window + 1 : 0;

@@ -16,12 +16,14 @@ static void add_matrix(cost *c, const dt_matrix *x, double rows) {
     }
 }
 
-/* Every row passes the layers, the last of a sequence the head; each matrix is read once. */
+/* Every row passes the layers, the last of a sequence the head and what follows the last layer's attention; each matrix is read
+ * once. */
 static cost cost_of_step(const duet_model *m, double rows, double last_rows) {
     const dt_matrix *x;
+    const dt_layer *last = &m->layer[m->cfg.n_layers - 1];
     cost c = {0};
     for (size_t i = 0; (x = dt_model_matrix_at(m, i)); i++)
-        add_matrix(&c, x, x == &m->head ? last_rows : rows);
+        add_matrix(&c, x, x == &m->head || x == &last->o || x == &last->gate_up || x == &last->down ? last_rows : rows);
     return c;
 }
 
@@ -65,7 +67,7 @@ double duet_model_least_seconds(const duet_model *m, const duet_peak *peak, cons
     for (int l = 0; l < c->n_layers; l++) {
         int window = dt_hf_config_window(c, l);
         double own = before - shared;
-        pairs += dt_attn_pairs(before, n, window);
+        pairs += l < c->n_layers - 1 ? dt_attn_pairs(before, n, window) : dt_attn_pairs(before + n - 1, 1, window);
         if (window > 0 && window < before)
             seen += B * (window < own ? window : own) + (window > own ? window - own : 0);
         else
