@@ -462,7 +462,7 @@ static duet_status open_part(dt_gguf *g, const char *path, duet_err *err) {
 }
 
 static void forget_parts(dt_gguf *g) {
-    for (size_t i = 0; i < g->n_parts; i++) {
+    for (size_t i = 0; g->part && i < g->n_parts; i++) {
         part *p = &g->part[i];
         if (p->map.path)
             dt_map_close(&p->map); /* and with it p->name */

@@ -360,10 +360,11 @@ static void read_sizes(reader *r, dt_hf_config *c) {
     c->d_model = number(r, "hidden_size", -1, 1, 1 << 17);
     c->n_heads = number(r, "num_attention_heads", gemma ? 8 : -1, 1, 4096);
     c->n_kv = number(r, "num_key_value_heads", r->st ? 1 : gemma ? 4 : c->n_heads, 1, 4096);
-    if (!r->st && !gemma && !field(r, "head_dim") && c->d_model % c->n_heads)
+    const bool from_width = !r->st && !gemma && c->n_heads > 0;
+    if (from_width && !field(r, "head_dim") && c->d_model % c->n_heads)
         r->st = dt_fail(r->err, DUET_E_FORMAT, "%s: head_dim is missing and hidden_size %d is no multiple of %d heads",
                         r->name, c->d_model, c->n_heads);
-    c->d_head = number(r, "head_dim", r->st ? 1 : gemma ? 256 : c->d_model / c->n_heads, 2, 1024);
+    c->d_head = number(r, "head_dim", from_width ? c->d_model / c->n_heads : 256, 2, 1024);
     c->d_ffn = number(r, "intermediate_size", -1, 1, 1 << 20);
     c->n_vocab = number(r, "vocab_size", gemma ? 262208 : -1, 1, 1 << 24);
     c->max_pos = number(r, "max_position_embeddings", gemma ? 131072 : -1, 1, DT_MAX_POS);

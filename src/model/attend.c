@@ -219,7 +219,7 @@ static void run_attend(void *arg, size_t task, int thread) {
     const dt_attend *x = arg;
     const attend_task *t = &x->task[task];
     const dt_infer_seq *s = &x->seqs[t->seq];
-    int n_keys[DT_ATTN_TOKENS], first_key[DT_ATTN_TOKENS];
+    int n_keys[DT_ATTN_TOKENS] = {0}, first_key[DT_ATTN_TOKENS] = {0};
     if (x->wanted_only && t->row0 + t->n <= s->n - s->n_logits) return;
     dt_attn a = call_of(x, t->seq, t->head, t->row0, t->n, first_key, n_keys);
     const void **k = x->pages + (size_t)thread * 2 * x->cap_pages, **v = k + x->cap_pages;

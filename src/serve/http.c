@@ -300,11 +300,9 @@ static void end_size(dt_http *h) {
     for (; hex(*s) >= 0 && digits <= 12; s++, digits++)
         size = size * 16 + (size_t)hex(*s);
     s += strspn(s, " \t");
-    if (digits > 12)
-        bad(h, 413, "the body is larger than this server takes");
-    else if (!digits || (*s && *s != ';'))
+    if (digits <= 12 && (!digits || (*s && *s != ';')))
         bad(h, 400, "the size of a chunk is not a hexadecimal number");
-    else if (size > h->limits.body - h->body.len)
+    else if (digits > 12 || size > h->limits.body - h->body.len)
         bad(h, 413, "the body is larger than this server takes");
     else
         h->state = size ? DT_HTTP_DATA : DT_HTTP_TRAILER;

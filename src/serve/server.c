@@ -58,7 +58,7 @@ static duet_status listen_unix(dt_server *s, const char *path, duet_err *err) {
     struct stat st;
     if (strlen(path) >= sizeof sa.sun_path)
         return dt_fail(err, DUET_E_RANGE, "%s: a socket's path has at most %zu bytes", path, sizeof sa.sun_path - 1);
-    strcpy(sa.sun_path, path);
+    memcpy(sa.sun_path, path, strlen(path) + 1);
     if (!lstat(path, &st)) { /* left by a server that was killed? */
         const int fd = S_ISSOCK(st.st_mode) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
         const bool dead = fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) && errno == ECONNREFUSED;
@@ -86,10 +86,16 @@ static duet_status listen_tcp(dt_server *s, const char *host, int port, duet_err
     freeaddrinfo(list);
     if (st)
         return dt_fail_in(err, st, "%s:%d", host, port);
-    struct sockaddr_storage at;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } at;
+    memset(&at, 0, sizeof at);
     socklen_t n = sizeof at;
-    getsockname(evconnlistener_get_fd(s->listener), (struct sockaddr *)&at, &n);
-    s->port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
+    if (getsockname(evconnlistener_get_fd(s->listener), &at.any, &n))
+        return dt_fail(err, DUET_E_IO, "%s:%d: %s", host, port, strerror(errno));
+    s->port = ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
     snprintf(s->address, sizeof s->address, strchr(host, ':') ? "http://[%s]:%d" : "http://%s:%d", host, s->port);
     return DUET_OK;
 }

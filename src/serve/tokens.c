@@ -90,7 +90,9 @@ static bool detokenize(const dt_server *s, const json_t *body, json_t **out, dt_
         return dt_fault_set(f, 400, "tokens", NULL, "tokens: is missing or not an array");
     const duet_tokenizer *tok = duet_backend_tokenizer(b);
     int32_t *ids = dt_calloc(n + 1, sizeof *ids);
-    bool ok = ids || dt_fault_set(f, 500, NULL, NULL, "no memory");
+    bool ok = ids != NULL;
+    if (!ok)
+        dt_fault_set(f, 500, NULL, NULL, "no memory");
     for (size_t i = 0; i < n && ok; i++) {
         int id = 0;
         char name[48];

@@ -85,7 +85,7 @@ bool dt_ans_is_name(const dt_node *n) {
         for (int i = 0; i < n->n; i++)
             if (!dt_ans_is_name(n->kid[i])) return false;
         return true;
-    case N_SYM: return true;
+    case N_SYM:
     case N_TEXT: return true;
     case N_OPAQUE: return n->n && (n->s[0] == '_' || !strcmp(n->s, "prime") || !strcmp(n->s, "figure") || !strcmp(n->s, "bar") || !strcmp(n->s, "vec") || !strcmp(n->s, "hat")) &&
                           (dt_ans_is_name(n->kid[0]) || is_capitals(n->kid[0]));

@@ -193,12 +193,11 @@ static bool last_plain(dt_span s, size_t from, dt_span *out) {
         while (a > from) {
             char ch = s.p[a - 1];
             bool digit_before = a - 1 > from && isdigit((unsigned char)s.p[a - 2]);
-            if (isdigit((unsigned char)ch) || ((ch == '.' || ch == ',') && digit_before) || (ch == '.' && (a - 1 == from || isspace((unsigned char)s.p[a - 2]))))
-                a--;
-            else if (ch == '/' && digit_before && !slashes++)
-                a--;
-            else
+            bool of_number = isdigit((unsigned char)ch) || ((ch == '.' || ch == ',') && digit_before) ||
+                             (ch == '.' && (a - 1 == from || isspace((unsigned char)s.p[a - 2])));
+            if (!of_number && !(ch == '/' && digit_before && !slashes++))
                 break;
+            a--;
         }
         if (a > from + 2 && dt_span_starts(s, a - 3, "\xE2\x88\x92") && !(a > from + 3 && (isalnum((unsigned char)s.p[a - 4]) || s.p[a - 4] == ')'))) a -= 3; /* the minus sign of Unicode */
         if (a > from && s.p[a - 1] == '-' && !(a - 1 > from && (isalnum((unsigned char)s.p[a - 2]) || s.p[a - 2] == ')'))) a--;

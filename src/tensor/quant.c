@@ -125,10 +125,10 @@ static void q6_k(const void *block, float *x) {
     const dt_q6_k *b = block;
     const float d = half(b->d);
     for (int i = 0; i < DT_QK_K; i++) {
-        const int h = i / 128, j = i % 128 / 32, l = i % 32;
+        const int h = i / 128, j = i % 128 / 32, l = i % 32, r = i / 16;
         const uint8_t low = b->ql[64 * h + 32 * (j % 2) + l];
         const int q = (j < 2 ? low & 15 : low >> 4) | (b->qh[32 * h + l] >> (2 * j) & 3) << 4;
-        x[i] = d * (float)b->scales[i / 16] * (float)(q - 32);
+        x[i] = d * (float)b->scales[r] * (float)(q - 32);
     }
 }
 

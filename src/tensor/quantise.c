@@ -203,7 +203,8 @@ static void place_all(uint8_t *q, const float *x, int n, float d, float m, float
 static float symmetric(const float *x, float zero, uint8_t d[2], uint8_t q[32]) {
     float w[32], place[96];
     int n = 0;
-    for (float p = zero / 2; p <= zero; p += 1) {
+    for (int i = 0; (float)i <= zero / 2; i++) {
+        const float p = zero / 2 + (float)i;
         place[n++] = -p;
         if (p < zero)
             place[n++] = p;
@@ -448,7 +449,8 @@ static void to_q6_k(const float *x, void *block) {
         int8_t sc[16];
         uint8_t half[2];
         for (int i = 0; i < 256; i++) {
-            const float s = (float)b->scales[i / 16], q = s * clamp(near(x[i] * inverse(d * s)), -32, 31);
+            const int r = i / 16;
+            const float s = (float)b->scales[r], q = s * clamp(near(x[i] * inverse(d * s)), -32, 31);
             xq += (double)(w[i] * x[i] * q);
             qq += (double)(w[i] * q * q);
         }
@@ -464,8 +466,8 @@ static void to_q6_k(const float *x, void *block) {
     memset(b->ql, 0, sizeof b->ql);
     memset(b->qh, 0, sizeof b->qh);
     for (int i = 0; i < 256; i++) {
-        const int h = i / 128, j = i % 128 / 32, l = i % 32;
-        const int q = (int)clamp(near(x[i] * inverse(d * (float)b->scales[i / 16])), -32, 31) + 32;
+        const int h = i / 128, j = i % 128 / 32, l = i % 32, r = i / 16;
+        const int q = (int)clamp(near(x[i] * inverse(d * (float)b->scales[r])), -32, 31) + 32;
         uint8_t *low = &b->ql[64 * h + 32 * (j % 2) + l], *high = &b->qh[32 * h + l];
         *low = (uint8_t)(*low | (q & 15) << (j < 2 ? 0 : 4));
         *high = (uint8_t)(*high | (q >> 4) << (2 * j));

@@ -245,7 +245,7 @@ static duet_status guided_prompt(const dt_rollout_spec *s, const dt_player *m, c
         st = dt_frame_prompt(&m->words->tmpl, m->words->tok, &turn, 1, sig ? sig->signal : NULL, n, (duet_keep)s->r->signal.keep, &limit, out, &from,
                              &kept, err);
     dt_buf_clear(&q);
-    if (st || kept == n) return st;
+    if (st || !sig || kept == n) return st;
     memmove(sig->signal, sig->signal + from, kept * sizeof *sig->signal);
     sig->n_signal = kept;
     *cut = true;

@@ -65,7 +65,9 @@ static float value_at(dt_dtype type, const void *page, int slot, int e, int E) {
         return ((const float *)page)[i];
     if (type == DT_F16)
         return dt_f16_to_f32(h[i]);
-    return dt_f16_to_f32(h[slot * (E / 32) + e / 32]) * (float)((const int8_t *)(h + E / 32 * DT_KV_PAGE))[i];
+    const int block = slot * (E / 32) + e / 32;
+    const int8_t *numbers = (const int8_t *)(h + E / 32 * DT_KV_PAGE);
+    return dt_f16_to_f32(h[block]) * (float)numbers[i];
 }
 
 /* ---- forward ---- */

@@ -78,8 +78,8 @@ static float block_256(const weight *w, const row *x, const dt_layout *l, float 
         if (w->type == DT_Q2_K) {
             min = scale >> 4;
             scale &= 15;
-        } else if (!l->has_m) {
-            scale = (int8_t)scale;
+        } else if (!l->has_m && scale > 127) {
+            scale -= 256;
         }
         for (int k = r * l->run; k < (r + 1) * l->run; k++)
             sum += activation(x, k);
@@ -161,9 +161,10 @@ double dt_scalar_int8_burst(size_t n, float *sink) {
 }
 
 double dt_scalar_bf16_burst(size_t n, float *sink) {
+    const size_t steps = n / 16;
     float acc = *sink;
-    for (size_t i = 0; i < n / 16; i++)
+    for (size_t i = 0; i < steps; i++)
         acc = dt_fma_flushed(0.5f, 0.25f, acc);
     *sink += acc;
-    return 2.0 * (double)(n / 16);
+    return 2.0 * (double)steps;
 }

@@ -30,7 +30,9 @@ static bool is_as_specified(void) {
         }
         const float want = dt_fma_flushed(a[0], w[0], dt_fma_flushed(a[1], w[1], acc));
         const float got = _mm512_cvtss_f32(v_dot_bf16(v_set(acc), i_set(x[1]), i_set(x[0])));
-        if (memcmp(&got, &want, sizeof got) != 0) return false;
+        memcpy(&x[0], &want, sizeof want);
+        memcpy(&x[1], &got, sizeof got);
+        if (x[0] != x[1]) return false;
     }
     return true;
 }
