@@ -59,8 +59,10 @@ bool duet_tokenizer_is_special(const duet_tokenizer *t, int32_t id);
  * come from. */
 bool duet_tokenizer_same(const duet_tokenizer *a, const duet_tokenizer *b);
 /* Writes tokenizer.json and tokenizer_config.json into dir (the files it was opened from, or the trained ones).
- * DUET_E_UNSUPPORTED for one from a GGUF file. */
+ * From a GGUF file: tokenizer.json where one gives the same ids, else DUET_E_UNSUPPORTED. */
 duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_err *err);
+/* DUET_E_UNSUPPORTED: duet_tokenizer_save would refuse it, and why. */
+duet_status duet_tokenizer_can_save(const duet_tokenizer *t, duet_err *err);
 
 /* Trains byte-level BPE on texts (n strings, borrowed for the call).
  * The result always has the 256 bytes (or, with `alphabet`, only the bytes that occur in the texts and

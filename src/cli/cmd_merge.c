@@ -11,10 +11,12 @@ static int run(const cli_command *self, cli_args *a) {
     (void)self;
     if (dt_path_exists(out) && !a->force)
         return cli_fail(EXIT_USAGE, "merge: %s is there already; --force overwrites it", out);
-    duet_status st = duet_tokenizer_open(in, &tok, &err);
+    duet_status st = a->no_tokenizer ? DUET_OK : duet_tokenizer_open(in, &tok, &err);
+    if (tok)
+        st = duet_tokenizer_can_save(tok, &err); /* before the work is done */
     if (!st)
         st = duet_model_merge(in, out, !strcmp(a->type, "bf16"), a->threads, &err);
-    if (!st)
+    if (!st && tok)
         st = duet_tokenizer_save(tok, out, &err);
     duet_tokenizer_close(tok);
     if (st == DUET_E_USAGE)
@@ -31,6 +33,8 @@ static int run(const cli_command *self, cli_args *a) {
 
 static const cli_opt opts[] = {
     {0, "type",  CLI_TEXT, CLI_AT(type),  "TYPE", "of the numbers: f32 or bf16", "f32", 0, 0, "f32|bf16"},
+    {0, "no-tokenizer", CLI_FLAG, CLI_AT(no_tokenizer), NULL,
+     "no tokenizer.json, where the base's file cannot give it back exactly",                  NULL, 0, 0, NULL},
     {0, "force", CLI_FLAG, CLI_AT(force), NULL,   "overwrite OUT",               NULL,  0, 0, NULL      },
     CLI_ROW_THREADS,
     CLI_ROW_JSON("one JSON object"),

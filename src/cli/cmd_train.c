@@ -56,7 +56,7 @@ static int train(const cli_command *self, cli_args *a, duet_status (*call)(const
     cli_live(NULL);
     if (st == DUET_E_CANCELLED)
         return cli_fail(EXIT_INTERRUPTED, "interrupted; what was done is saved, --resume goes on from there");
-    return st ? cli_fail_option(st, &err) : EXIT_DONE;
+    return st == DUET_E_UNSUPPORTED ? cli_fail_input(st, &err) : st ? cli_fail_option(st, &err) : EXIT_DONE;
 }
 
 static int run_sft(const cli_command *self, cli_args *a) {

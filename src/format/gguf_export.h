@@ -22,8 +22,10 @@ duet_status dt_gguf_put_tokenizer(dt_gguf_writer *w, const char *dir, const dt_h
 const char *dt_gguf_pre_of(const char *regex, bool digits, bool byte_level_regex);
 const char *dt_gguf_regex_of(const char *pre); /* NULL = a name that has none here */
 
-/* tokenizer.json and tokenizer_config.json into dir: tokenizer.huggingface.json as it is, else, for the splits qwen2
- * and llama-bpe, files that give the same ids; other kinds are refused. Nothing where the file has no tokenizer. */
+/* tokenizer.json and tokenizer_config.json into dir: tokenizer.huggingface.json as it is, else, for the splits qwen2,
+ * llama-bpe and smollm, files that give the same ids; other kinds are refused. Nothing where the file has no tokenizer. */
 duet_status dt_gguf_write_tokenizer(const dt_gguf *g, const char *dir, duet_err *err);
+/* Whether that can be done; DUET_E_UNSUPPORTED says why not, DUET_END: the file has no tokenizer. */
+duet_status dt_gguf_can_write_tokenizer(const dt_gguf *g, duet_err *err);
 
 #endif

@@ -274,20 +274,18 @@ static void put_ends(dt_gguf_writer *w, const source *s, const dt_hf_config *c, 
     put_id(w, "tokenizer.ggml.eom_token_id", eom);
 }
 
-/* Does the post-processor put a token before (after) the text? */
-static bool adds_token(const json_t *j, bool before) {
+/* The token that the post-processor puts before (after) the text; -1 = none. */
+static int32_t token_around(const source *s, const json_t *j, bool before) {
     const char *type = json_string_value(json_object_get(j, "type"));
     const json_t *list = json_object_get(j, "processors"), *single = json_object_get(j, "single");
-    if (type && !strcmp(type, "Sequence")) {
-        for (size_t i = 0; i < json_array_size(list); i++) {
-            const char *inner = json_string_value(json_object_get(json_array_get(list, i), "type"));
-            if (inner && !strcmp(inner, "TemplateProcessing") && adds_token(json_array_get(list, i), before))
-                return true;
-        }
-        return false;
+    for (size_t i = 0; type && !strcmp(type, "Sequence") && i < json_array_size(list); i++) {
+        const int32_t id = token_around(s, json_array_get(list, i), before);
+        if (id >= 0)
+            return id;
     }
     const size_t n = type && !strcmp(type, "TemplateProcessing") ? json_array_size(single) : 0;
-    return n > 0 && json_object_get(json_array_get(single, before ? 0 : n - 1), "SpecialToken");
+    const json_t *special = n ? json_object_get(json_array_get(single, before ? 0 : n - 1), "SpecialToken") : NULL;
+    return id_of(s, json_string_value(json_object_get(special, "id")));
 }
 
 static bool setting(const source *s, const char *key, bool otherwise) {
@@ -312,15 +310,15 @@ static const json_t *chat_template(const source *s) {
 
 static void put_special(dt_gguf_writer *w, const source *s, const dt_hf_config *c, const dt_hf_generation *gen) {
     const json_t *post = json_object_get(s->json, "post_processor"), *chat = chat_template(s);
-    const int32_t bos = named_token(s, "bos_token");
+    const int32_t first = token_around(s, post, true), bos = first >= 0 ? first : named_token(s, "bos_token");
     put_id(w, "tokenizer.ggml.bos_token_id", bos >= 0 ? bos : c->bos_id);
     put_ends(w, s, c, gen);
     put_id(w, "tokenizer.ggml.padding_token_id", named_token(s, "pad_token"));
     const int32_t unknown = named_token(s, "unk_token");
     put_id(w, "tokenizer.ggml.unknown_token_id",
            unknown >= 0 ? unknown : id_of(s, json_string_value(json_object_get(json_object_get(s->json, "model"), "unk_token"))));
-    dt_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", setting(s, "add_bos_token", adds_token(post, true)));
-    dt_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", setting(s, "add_eos_token", adds_token(post, false)));
+    dt_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", setting(s, "add_bos_token", first >= 0));
+    dt_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", setting(s, "add_eos_token", token_around(s, post, false) >= 0));
     if (chat)
         dt_gguf_put_string(w, "tokenizer.chat_template", json_string_value(chat), json_string_length(chat));
 }

@@ -14,9 +14,11 @@ static const struct kind {
     const char *pre;
     bool nfc;           /* normalizer */
     bool ignore_merges; /* a whole word that is a token is one */
+    bool digits;        /* each stands alone, and GPT-2's expression splits the rest */
 } kinds[] = {
-    {"qwen2",     true,  false},
-    {"llama-bpe", false, true },
+    {"qwen2",     true,  false, false},
+    {"llama-bpe", false, true,  false},
+    {"smollm",    false, false, true },
 };
 
 typedef struct source {
@@ -27,9 +29,16 @@ typedef struct source {
     size_t n;
 } source;
 
-static json_t *byte_level(void) {
+static json_t *byte_level(bool splits) {
     return json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex",
-                     0);
+                     (int)splits);
+}
+
+static json_t *pre_tokenizer(const struct kind *kind) {
+    json_t *first = kind->digits ? json_pack("{s:s,s:b}", "type", "Digits", "individual_digits", 1)
+                                 : json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex",
+                                             dt_gguf_regex_of(kind->pre), "behavior", "Isolated", "invert", 0);
+    return json_pack("{s:s,s:[o,o]}", "type", "Sequence", "pretokenizers", first, byte_level(kind->digits));
 }
 
 static json_t *token_json(dt_gguf_str s) {
@@ -99,7 +108,7 @@ static bool flag(const dt_gguf *g, const char *key) {
 static json_t *post_processor(const source *s) {
     const int64_t bos = flag(s->g, "tokenizer.ggml.add_bos_token") ? id(s->g, "tokenizer.ggml.bos_token_id", s->n) : -1;
     if (bos < 0)
-        return byte_level();
+        return byte_level(false);
     json_t *name = token_json(s->tokens[bos]);
     const char *text = json_string_value(name);
     json_t *both =
@@ -112,21 +121,18 @@ static json_t *post_processor(const source *s) {
                    "special_tokens", text, "id", text, "ids", (int)bos, "tokens", text)
              : NULL;
     json_decref(name);
-    return json_pack("{s:s,s:[o?,o?]}", "type", "Sequence", "processors", byte_level(), both);
+    return json_pack("{s:s,s:[o?,o?]}", "type", "Sequence", "processors", byte_level(false), both);
 }
 
 static json_t *tokenizer_json(const source *s, const dt_gguf_kv *merge_list) {
-    json_t *split = json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex",
-                              dt_gguf_regex_of(s->kind->pre), "behavior", "Isolated", "invert", 0);
     json_t *model =
         json_pack("{s:s,s:n,s:n,s:n,s:n,s:b,s:b,s:b,s:o,s:o}", "type", "BPE", "dropout", "unk_token",
                   "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges",
                   (int)s->kind->ignore_merges, "vocab", vocab(s), "merges", merges(merge_list));
-    return json_pack("{s:s,s:n,s:n,s:o,s:o?,s:{s:s,s:[o,o]},s:o,s:o,s:o}", "version", "1.0", "truncation", "padding",
+    return json_pack("{s:s,s:n,s:n,s:o,s:o?,s:o,s:o,s:o,s:o}", "version", "1.0", "truncation", "padding",
                      "added_tokens", added_tokens(s), "normalizer",
-                     s->kind->nfc ? json_pack("{s:s}", "type", "NFC") : NULL, "pre_tokenizer", "type", "Sequence",
-                     "pretokenizers", split, byte_level(), "post_processor", post_processor(s), "decoder", byte_level(),
-                     "model", model);
+                     s->kind->nfc ? json_pack("{s:s}", "type", "NFC") : NULL, "pre_tokenizer", pre_tokenizer(s->kind),
+                     "post_processor", post_processor(s), "decoder", byte_level(false), "model", model);
 }
 
 static json_t *config_json(const source *s) {
@@ -177,10 +183,17 @@ static duet_status find_kind(const dt_gguf *g, const struct kind **out, duet_err
         st = dt_fail(
             err, DUET_E_UNSUPPORTED,
             "%s: from a tokenizer of kind %.*s, %.*s no exact tokenizer.json can be made: take it from the model's own "
-            "folder, and convert with --no-tokenizer",
+            "folder (convert and merge leave it out with --no-tokenizer)",
             dt_gguf_name(g), (int)(model.n < 20 ? model.n : 20), model.s ? model.s : "", (int)(pre.n < 30 ? pre.n : 30),
             pre.s ? pre.s : "");
     return st < 0 ? st : DUET_OK;
+}
+
+duet_status dt_gguf_can_write_tokenizer(const dt_gguf *g, duet_err *err) {
+    const struct kind *kind = NULL;
+    dt_gguf_str whole = {0};
+    duet_status st = dt_gguf_string(g, "tokenizer.huggingface.json", &whole, err);
+    return st == DUET_END ? find_kind(g, &kind, err) : st;
 }
 
 duet_status dt_gguf_write_tokenizer(const dt_gguf *g, const char *dir, duet_err *err) {

@@ -83,7 +83,7 @@ void dt_family_names(dt_buf *b) {
 duet_status dt_family_unknown(duet_status st, const char *what, duet_err *err) {
     dt_buf known = {0};
     dt_family_names(&known);
-    dt_fail(err, st, "%s; known: %s (--chat-template NAME takes one of them)", what, known.data ? known.data : "");
+    dt_fail(err, st, "%s; known: %s (--chat-template NAME, in a recipe chat_template, takes one of them)", what, known.data ? known.data : "");
     dt_buf_clear(&known);
     return st;
 }

@@ -378,6 +378,8 @@ duet_status duet_tokenizer_open(const char *path, duet_tokenizer **out, duet_err
         st = dt_gguf_open(path, &g, err);
         if (!st)
             st = dt_tokenizer_from_gguf(g, out, err);
+        if (!st && !(*out)->json.data)
+            (*out)->gguf = realpath(path, NULL);
         dt_gguf_close(g);
         return st;
     }
@@ -418,6 +420,7 @@ done:
 void duet_tokenizer_close(duet_tokenizer *t) {
     if (!t)
         return;
+    free(t->gguf);
     dt_vocab_clear(&t->vocab);
     for (int i = 0; i < t->n_splits; i++) {
         dt_regex_close(t->splits[i].re);

@@ -236,6 +236,7 @@ struct duet_tokenizer {
     duet_ids prefix, suffix;
     char *chat_template; /* of chat_template.jinja, or else of tokenizer_config.json; NULL = none */
     dt_buf json, config, jinja; /* the files as they were; data NULL = not there */
+    char *gguf;                 /* the file it is from, where that has no tokenizer.json in it */
 };
 
 /* Everything between the added tokens of `raw` and those of `normal`; n > 0. As dt_normal_run. (normal.c) */

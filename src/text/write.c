@@ -1,5 +1,6 @@
 /* duet_tokenizer -> files. A tokenizer that was opened is written as it was; a new one in the layout of Qwen3's, so
  * that every Hugging Face tool opens it and gets the same ids. */
+#include "format/gguf_export.h"
 #include "text/tokenizer.h"
 
 #include <jansson.h>
@@ -118,6 +119,22 @@ duet_status dt_tok_write(const dt_vocab *v, const char *pattern, dt_buf *json, d
     return dt_fail(err, DUET_E_NOMEM, "no memory to write a tokenizer of %d tokens", v->size);
 }
 
+/* Into dir, or, where that is NULL, whether it could be. */
+static duet_status from_gguf(const duet_tokenizer *t, const char *dir, duet_err *err) {
+    dt_gguf *g = NULL;
+    if (!t->gguf)
+        return dt_fail(err, DUET_E_UNSUPPORTED, "a tokenizer that was read from part of a file cannot be written");
+    duet_status st = dt_gguf_open(t->gguf, &g, err);
+    if (!st)
+        st = dir ? dt_gguf_write_tokenizer(g, dir, err) : dt_gguf_can_write_tokenizer(g, err);
+    dt_gguf_close(g);
+    return st;
+}
+
+duet_status duet_tokenizer_can_save(const duet_tokenizer *t, duet_err *err) {
+    return t->json.data ? DUET_OK : from_gguf(t, NULL, err);
+}
+
 duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_err *err) {
     const struct {
         const char *name;
@@ -127,11 +144,11 @@ duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_e
         {"tokenizer_config.json", &t->config},
         {"chat_template.jinja",   &t->jinja },
     };
-    if (!t->json.data)
-        return dt_fail(err, DUET_E_UNSUPPORTED,
-                       "%s: a tokenizer from a GGUF file cannot be written as tokenizer.json; take the model's own",
-                       dir);
-    duet_status st = dt_mkdirs(dir, err);
+    duet_status st = duet_tokenizer_can_save(t, err);
+    if (!st)
+        st = dt_mkdirs(dir, err);
+    if (!st && !t->json.data)
+        return from_gguf(t, dir, err);
     for (size_t i = 0; !st && i < DT_COUNT(files); i++) {
         if (!files[i].b->data)
             continue;

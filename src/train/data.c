@@ -133,19 +133,24 @@ duet_status dt_source_example(dt_source *s, uint64_t index, duet_example *out, d
 
 /* ---- words ---- */
 
-duet_status dt_words_open(dt_words *w, const char *path, duet_err *err) {
+duet_status dt_words_open(dt_words *w, const char *path, const char *chat_template, duet_err *err) {
     *w = (dt_words){0};
     duet_status st = duet_tokenizer_open(path, &w->tok, err);
-    return st ? st : dt_tmpl_detect(w->tok, NULL, &w->tmpl, err);
+    return st ? st : dt_tmpl_detect(w->tok, chat_template && *chat_template ? chat_template : NULL, &w->tmpl, err);
 }
 
 duet_status dt_words_new(dt_words *w, const char *name, duet_err *err) {
     duet_task_vocab v;
-    if (dt_path_exists(name)) return dt_words_open(w, name, err);
+    if (dt_path_exists(name)) return dt_words_open(w, name, NULL, err);
     *w = (dt_words){0};
     duet_status st = duet_task_vocab_get(name, &v, err);
     if (!st) st = duet_tokenizer_build(v.pattern, v.merged, v.cut, v.n, v.alphabet, &w->tok, err);
     return st ? st : dt_tmpl_detect(w->tok, NULL, &w->tmpl, err);
+}
+
+duet_status dt_words_save(const dt_words *w, const char *dir, bool of_adapter, duet_err *err) {
+    if (of_adapter && duet_tokenizer_can_save(w->tok, NULL) == DUET_E_UNSUPPORTED) return DUET_OK;
+    return duet_tokenizer_save(w->tok, dir, err);
 }
 
 void dt_words_close(dt_words *w) {

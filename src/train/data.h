@@ -33,10 +33,13 @@ typedef struct dt_words {
     duet_tokenizer *tok;
     dt_tmpl tmpl;
 } dt_words;
-duet_status dt_words_open(dt_words *w, const char *path, duet_err *err);
+/* chat_template: a family; NULL or "": what the files say. */
+duet_status dt_words_open(dt_words *w, const char *path, const char *chat_template, duet_err *err);
 /* name: a path that exists, or a family. */
 duet_status dt_words_new(dt_words *w, const char *name, duet_err *err);
 void dt_words_close(dt_words *w);
+/* Into a model's folder. An adapter's may go without, where they cannot be written: its base has them. */
+duet_status dt_words_save(const dt_words *w, const char *dir, bool of_adapter, duet_err *err);
 
 /* question + instruction as they stand in a user's turn; owned (dt_buf_clear). */
 duet_status dt_words_question(const char *question, const char *instruction, dt_buf *out, duet_err *err);

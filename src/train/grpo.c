@@ -483,8 +483,8 @@ static void take_state(rl *t, const json_t *state) {
 static duet_status save(rl *t, duet_err *err) {
     char *tmp = NULL;
     duet_status st = dt_run_ckpt_begin(&t->run, t->step, &tmp, err);
-    if (!st) st = dt_trainee_save(&t->M.trainee, tmp, "M", t->M.words.tok, err);
-    if (!st && t->r->m.enable) st = dt_trainee_save(&t->m.trainee, tmp, "m", t->m.words.tok, err);
+    if (!st) st = dt_trainee_save(&t->M.trainee, tmp, "M", &t->M.words, err);
+    if (!st && t->r->m.enable) st = dt_trainee_save(&t->m.trainee, tmp, "m", &t->m.words, err);
     if (!st) st = dt_run_ckpt_commit(&t->run, t->step, tmp, state_of(t), (int)t->r->train.keep, err);
     free(tmp);
     return st;
@@ -492,8 +492,8 @@ static duet_status save(rl *t, duet_err *err) {
 
 /* Opens one model as the recipe says; a checkpoint's state goes over it. */
 static duet_status open_side(rl *t, dt_side *s, const dt_recipe_side *r, const char *checkpoint, const char *name, duet_err *err) {
-    duet_status st = dt_side_open_lora(s, name, r->path, &r->lora, r->weights, dt_hash64(name, strlen(name), (uint64_t)t->r->seed),
-                                       r == &t->r->M && wants_kl(t->r), err);
+    duet_status st = dt_side_open_lora(s, name, r->path, r->chat_template, &r->lora, r->weights,
+                                       dt_hash64(name, strlen(name), (uint64_t)t->r->seed), r == &t->r->M && wants_kl(t->r), err);
     if (!st) st = dt_trainee_init(&s->trainee, s->model, t->pool, (int)t->r->train.micro_tokens, t->r->train.recompute, r->temperature, err);
     if (!st && checkpoint) st = dt_trainee_load(&s->trainee, checkpoint, name, err);
     return st ? st : dt_side_engine(s, t->run.opt->n_threads, t->r, err);
@@ -501,7 +501,7 @@ static duet_status open_side(rl *t, dt_side *s, const dt_recipe_side *r, const c
 
 /* The initial M, only ever scored: one layer's activations are enough. */
 static duet_status open_reference(rl *t, duet_err *err) {
-    duet_status st = dt_side_open(&t->ref, "M.path", t->r->M.path, err);
+    duet_status st = dt_side_open(&t->ref, "M.path", t->r->M.path, t->r->M.chat_template, err);
     return st ? st : dt_trainee_init(&t->ref.trainee, t->ref.model, t->pool, (int)t->r->train.micro_tokens, true, t->r->M.temperature, err);
 }
 

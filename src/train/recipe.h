@@ -40,7 +40,7 @@ typedef struct dt_recipe_lora {
 
 /* What both models of a joint run have. */
 typedef struct dt_recipe_side {
-    char *path;
+    char *path, *chat_template;
     bool enable, train;
     int64_t samples, top_k, prompt_max, response_max, minibatch, micro_seqs;
     double temperature, top_p, min_p, lr;
@@ -60,7 +60,7 @@ typedef struct dt_recipe {
         double empty, signals_temperature;
     } data;
     struct {
-        char *path, *tokenizer;
+        char *path, *chat_template, *tokenizer;
         dt_recipe_lora lora;
         int weights;
         struct {

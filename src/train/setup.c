@@ -8,11 +8,11 @@
 
 #define ENGINE_SEQS 128
 
-duet_status dt_side_open(dt_side *s, const char *key, const char *path, duet_err *err) {
+duet_status dt_side_open(dt_side *s, const char *key, const char *path, const char *chat_template, duet_err *err) {
     *s = (dt_side){0};
     duet_model_options how = {.weights = DUET_WEIGHTS_F32};
     duet_status st = duet_model_open(path, &how, &s->model, err);
-    if (!st) st = dt_words_open(&s->words, path, err);
+    if (!st) st = dt_words_open(&s->words, path, chat_template, err);
     if (!st || !key) return st;
     return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key); /* what is not there was named wrongly */
 }
@@ -35,16 +35,18 @@ static duet_status take_adapters(dt_side *s, const char *side, const char *path,
     return DUET_OK;
 }
 
-duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, const dt_recipe_lora *l, int weights, uint64_t seed, bool kl,
-                              duet_err *err) {
+duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, const char *chat_template, const dt_recipe_lora *l, int weights,
+                              uint64_t seed, bool kl, duet_err *err) {
     char key[32];
     *s = (dt_side){0};
     snprintf(key, sizeof key, "%s.path", side);
     duet_model_options how = {.weights = weights ? (duet_weights)weights : l->rank ? DUET_WEIGHTS_FILE : DUET_WEIGHTS_F32};
     duet_status st = duet_model_open(path, &how, &s->model, err);
-    if (!st) st = dt_words_open(&s->words, path, err);
+    if (!st) st = dt_words_open(&s->words, path, chat_template, err);
     if (st) return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key);
     if (l->rank) return take_adapters(s, side, path, l, seed, kl, err);
+    st = duet_tokenizer_can_save(s->words.tok, err); /* sooner than at the first checkpoint */
+    if (st) return dt_fail_in(err, st, "%s: the whole model is trained, so its tokenizer must go with it (or train adapters, %s.lora.rank)", key, side);
     if (s->model->lora) return dt_fail(err, DUET_E_USAGE, "%s: %s is an adapter: set %s.lora.rank=%d to train it, or merge it first (duet merge)", key, path, side, s->model->lora->rank);
     return DUET_OK;
 }
@@ -98,7 +100,7 @@ void dt_side_close(dt_side *s) {
 duet_status dt_side_save(const dt_side *s, const char *dir, const char *name, duet_err *err) {
     char *path = dt_path_join(dir, name);
     duet_status st = path ? duet_model_save(s->model, path, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
-    if (!st) st = duet_tokenizer_save(s->words.tok, path, err);
+    if (!st) st = dt_words_save(&s->words, path, s->model->lora != NULL, err);
     free(path);
     return st;
 }

@@ -12,13 +12,14 @@ typedef struct dt_side {
     dt_trainee trainee;
 } dt_side;
 
-/* A Hugging Face folder; key: where the recipe names it, for errors (NULL: in a checkpoint). Held as f32. */
-duet_status dt_side_open(dt_side *s, const char *key, const char *path, duet_err *err);
+/* A Hugging Face folder; key: where the recipe names it, for errors (NULL: in a checkpoint). Held as f32. chat_template: as for
+ * dt_words_open. */
+duet_status dt_side_open(dt_side *s, const char *key, const char *path, const char *chat_template, duet_err *err);
 /* The same for a model that learns through adapters, which are new, or those of `path` where that is a folder with some of
  * this rank and alpha; rank 0: dt_side_open. side: its name in the recipe. kl: refuses adapters that are not new, whose
  * model without them is not what training began from. */
-duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, const dt_recipe_lora *l, int weights, uint64_t seed, bool kl,
-                              duet_err *err);
+duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, const char *chat_template, const dt_recipe_lora *l, int weights,
+                              uint64_t seed, bool kl, duet_err *err);
 /* New weights and words as the recipe's model.* says. */
 duet_status dt_side_new(dt_side *s, const dt_recipe *r, duet_err *err);
 duet_status dt_side_engine(dt_side *s, int n_threads, const dt_recipe *r, duet_err *err);

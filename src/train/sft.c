@@ -299,7 +299,7 @@ static duet_status save(sft *t, duet_err *err) {
     char *tmp = NULL, hash[65];
     dt_recipe_hash(t->r, hash);
     duet_status st = dt_run_ckpt_begin(&t->run, t->step, &tmp, err);
-    if (!st) st = dt_trainee_save(&t->side.trainee, tmp, "model", t->side.words.tok, err);
+    if (!st) st = dt_trainee_save(&t->side.trainee, tmp, "model", &t->side.words, err);
     if (!st)
         st = dt_run_ckpt_commit(&t->run, t->step, tmp, json_pack("{s:s, s:s, s:I}", "kind", "sft", "recipe", hash, "cursor", (json_int_t)t->cursor),
                                 (int)t->r->train.keep, err);
@@ -331,16 +331,17 @@ static duet_status open_model(sft *t, const char *checkpoint, duet_err *err) {
     char *folder = checkpoint ? dt_path_join(checkpoint, "model") : NULL;
 
     if (*r->model.path && (r->model.lora.rank || !checkpoint))
-        st = dt_side_open_lora(&t->side, "model", r->model.path, &r->model.lora, r->model.weights, dt_hash64("model", 5, (uint64_t)r->seed), false, err);
+        st = dt_side_open_lora(&t->side, "model", r->model.path, r->model.chat_template, &r->model.lora, r->model.weights,
+                               dt_hash64("model", 5, (uint64_t)r->seed), false, err);
     else if (checkpoint)
-        st = dt_side_open(&t->side, NULL, folder, err);
+        st = dt_side_open(&t->side, NULL, folder, r->model.chat_template, err);
     else
         st = dt_side_new(&t->side, r, err);
     if (!st) st = dt_trainee_init(&t->side.trainee, t->side.model, t->pool, (int)r->train.micro_tokens, r->train.recompute, 1, err);
     if (!st && checkpoint) st = dt_trainee_load(&t->side.trainee, checkpoint, "model", err);
     if (!st) st = dt_side_engine(&t->side, t->run.opt->n_threads, r, err);
     if (!st && *r->data.signals_from) {
-        st = dt_side_open(&t->writer, "data.signals_from", r->data.signals_from, err);
+        st = dt_side_open(&t->writer, "data.signals_from", r->data.signals_from, NULL, err);
         if (!st) st = dt_side_engine(&t->writer, t->run.opt->n_threads, r, err);
     }
     free(folder);

@@ -102,7 +102,7 @@ static duet_status state_path(const char *dir, const char *name, char **out, due
     return *out ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
 }
 
-duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const duet_tokenizer *tok, duet_err *err) {
+duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const dt_words *words, duet_err *err) {
     char *path = NULL, *folder = dt_path_join(dir, name), done[32];
     const char *meta[] = {"updates", done};
     const dt_st_item items[] = {item("params", t->params, t->optim.n), item("m", t->optim.m, t->optim.n), item("v", t->optim.v, t->optim.n)};
@@ -114,7 +114,7 @@ duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *na
     if (st) goto done;
     st = duet_model_save(t->model, folder, err);
     if (st) goto done;
-    st = duet_tokenizer_save(tok, folder, err);
+    st = dt_words_save(words, folder, t->model->lora != NULL, err);
 done:
     free(path);
     free(folder);

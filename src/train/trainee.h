@@ -3,8 +3,7 @@
 #ifndef DT_TRAINEE_H
 #define DT_TRAINEE_H
 
-#include "duet/text.h"
-#include "train/recipe.h"
+#include "train/data.h"
 #include "train/train.h"
 
 /* A sequence whose tokens ids[first .. n-1] are learned; first >= 1. Borrowed. */
@@ -44,7 +43,7 @@ duet_status dt_trainee_update(dt_trainee *t, const dt_adamw *h, double *norm, du
 
 /* Into a checkpoint folder: `name`/ as a Hugging Face folder (an adapter: as PEFT's) with the tokenizer, `name`.safetensors with all that an
  * exact continuation needs (f32 weights and moments, updates done). */
-duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const duet_tokenizer *tok, duet_err *err);
+duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const dt_words *words, duet_err *err);
 duet_status dt_trainee_load(dt_trainee *t, const char *dir, const char *name, duet_err *err);
 
 /* Learning rate of a step (from 0) of n: linear warm-up, then constant, cosine or linear down to lr * end. */

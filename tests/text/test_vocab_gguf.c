@@ -197,7 +197,8 @@ static void test_spm_tokens(void **state) {
         assert_true(ids.v[i] != nl && ids.v[i] != duet_tokenizer_id(t, "<end_of_turn>"));
     duet_ids_free(&ids);
     assert_int_equal(duet_tokenizer_save(t, "/nowhere", &err), DUET_E_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "GGUF"));
+    assert_non_null(strstr(err.text, "spm-plain.gguf: from a tokenizer of kind llama"));
+    assert_false(dt_path_exists("/nowhere"));
     duet_tokenizer_close(t);
 }
 
@@ -279,6 +280,50 @@ static void test_pre_tokenizers(void **state) {
     under.f = &f;
     each_row(NULL, "bpe.jsonl", 1000, bpe_row);
     assert_int_equal(under.n_pre, 14);
+    duet_tokenizer_close(under.t);
+    folder_remove(&f);
+}
+
+/* The same texts through the tokenizer.json that is made of the file. */
+static bool saved_row(const duet_tokenizer *unused, const json_t *row, const char *name) {
+    static const char *const kinds[] = {"qwen2", "llama-bpe", "smollm"};
+    const char *pre = json_string_value(json_object_get(row, "pre"));
+    bool wanted = false;
+    (void)unused;
+    for (size_t i = 0; i < DT_COUNT(kinds); i++)
+        wanted = wanted || !strcmp(pre, kinds[i]);
+    if (strcmp(pre, under.pre)) {
+        duet_tokenizer *from = NULL;
+        duet_err err = {{0}};
+        char path[512], dir[512];
+        duet_tokenizer_close(under.t);
+        under.t = NULL;
+        snprintf(under.pre, sizeof under.pre, "%s", pre);
+        copy_golden(under.f, "bpe.gguf", "pre.gguf", GGML("pre"), put_text, pre);
+        must(duet_tokenizer_open(folder_at(under.f, "pre.gguf", path, sizeof path), &from, &err), &err);
+        folder_at(under.f, "saved", dir, sizeof dir);
+        assert_int_equal(duet_tokenizer_can_save(from, &err), wanted ? DUET_OK : DUET_E_UNSUPPORTED);
+        assert_int_equal(duet_tokenizer_save(from, dir, &err), wanted ? DUET_OK : DUET_E_UNSUPPORTED);
+        if (wanted) {
+            must(duet_tokenizer_open(dir, &under.t, &err), &err);
+            assert_true(duet_tokenizer_same(from, under.t));
+            must(dt_remove_tree(dir, &err), &err);
+            under.n_pre++;
+        }
+        duet_tokenizer_close(from);
+    }
+    return !wanted || check_encode(under.t, json_object_get(row, "text"), json_object_get(row, "ids"), 0, name);
+}
+
+static void test_saved_as_json(void **state) {
+    (void)state;
+    const folder f = folder_make();
+    under.f = &f;
+    under.n_pre = 0;
+    under.pre[0] = 0;
+    under.t = NULL;
+    each_row(NULL, "bpe.jsonl", 1000, saved_row);
+    assert_int_equal(under.n_pre, 3);
     duet_tokenizer_close(under.t);
     folder_remove(&f);
 }
@@ -405,7 +450,7 @@ static void test_broken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spm),        cmocka_unit_test(test_spm_written),   cmocka_unit_test(test_spm_tokens),
-        cmocka_unit_test(test_spm_long_runs), cmocka_unit_test(test_pre_tokenizers), cmocka_unit_test(test_bpe_tokens),
+        cmocka_unit_test(test_spm_long_runs), cmocka_unit_test(test_pre_tokenizers), cmocka_unit_test(test_saved_as_json), cmocka_unit_test(test_bpe_tokens),
         cmocka_unit_test(test_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

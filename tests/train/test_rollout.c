@@ -120,7 +120,7 @@ static void open_one(dt_side *s, const char *name, duet_engine_options opt) {
     char path[512];
     duet_err err = {{0}};
     path_in(path, name);
-    if (dt_side_open(s, NULL, path, &err) || duet_engine_create(s->model, &opt, &s->engine, &err))
+    if (dt_side_open(s, NULL, path, NULL, &err) || duet_engine_create(s->model, &opt, &s->engine, &err))
         fail_msg("%s", err.text);
 }
 
