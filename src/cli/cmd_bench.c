@@ -156,7 +156,7 @@ static duet_status row(const bench *b, const measure *m, json_t *rows, duet_err 
         st = once(b, m, m->deep ? (uint64_t)1 << 32 | (uint64_t)m->prompt : (uint64_t)(i + 2), &s, &read_s, err);
         if (!st)
             st = duet_model_measure_reading(b->model, b->a->threads, &after, err);
-        if (!st && i < 0 && m->deep) {
+        if (!st && i < 0 && m->deep && m->prompt != b->a->bench_p) { /* else there is a row of that name, of more runs */
             speed[0] = context.tokens / read_s;
             limit[0] = limit_of(b, &context, before > after ? before : after, &memory);
             share[0] = speed[0] / limit[0];

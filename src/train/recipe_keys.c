@@ -18,7 +18,7 @@
         REAL(s ".lora.alpha", kinds, field.lora.alpha, "16", 1e-6, 1e6, "an adapter adds alpha/rank B A"),                             \
         TEXT(s ".lora.targets", kinds, field.lora.targets, "all-linear", "all-linear, or q_proj,k_proj,...: the matrices that get one")
 
-#define CHAT_TEMPLATE(s, kinds, field) \
+#define CHAT_TEMPLATE(s, kinds, field)                                                                                                 \
     TEXT(s ".chat_template", kinds, field.chat_template, "", "of a model that comes without one; duet template --list names them")
 
 #define WEIGHTS(s, kinds, field)                                                                                                       \
@@ -27,8 +27,8 @@
 
 /* Keys that M and m share; the defaults differ. */
 #define SIDE(s, samples_def, response_def)                                                                                             \
-    TEXT(#s ".path", RL, s.path, "", "model folder (with adapters also a GGUF file) to start from"),                                   \
-        CHAT_TEMPLATE(#s, RL, s), WEIGHTS(#s, RL, s), LORA(#s, RL, s),                                                           \
+    TEXT(#s ".path", RL, s.path, "", "model folder or GGUF file to start from"),                                                       \
+        CHAT_TEMPLATE(#s, RL, s), WEIGHTS(#s, RL, s), LORA(#s, RL, s),                                                                 \
         BOOL(#s ".train", RL, s.train, "true", "update its weights"),                                                                  \
         INT(#s ".samples", RL, s.samples, samples_def, 1, 4096, "samples of a prompt"),                                                \
         REAL(#s ".temperature", RL, s.temperature, "1", 1e-3, 100, "sampling in training"),                                            \
@@ -57,7 +57,7 @@ const dt_recipe_key dt_recipe_keys[] = {
     REAL("data.signals_temperature", SFT, data.signals_temperature, "1", 0, 100, "of that sampling"),
     INT("data.signals_max", SFT, data.signals_max, "512", 0, BIG, "tokens of such a chain at most"),
 
-    TEXT("model.path", SFT, model.path, "", "model folder to go on from; empty = a new model"),
+    TEXT("model.path", SFT, model.path, "", "model folder or GGUF file to go on from; empty = a new model"),
     CHAT_TEMPLATE("model", SFT, model),
     WEIGHTS("model", SFT, model),
     LORA("model", SFT, model),

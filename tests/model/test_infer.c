@@ -68,13 +68,50 @@ static void with_others(void **state) {
     duet_model_close(m);
 }
 
+/* Rows whose logits nobody asks for are left out of the last layer: the others, and what is written after them, stay the same. */
+static void only_what_is_asked_for(void **state) {
+    duet_err err = {{0}};
+    duet_model *m = model_of(state, 13);
+    dt_infer *f = NULL;
+    dt_kv *kv = NULL;
+    dt_kv_seq alone = {0}, a = {0}, b = {0};
+    float *want = calloc(T * V, sizeof *want), *got = calloc(2 * T * V, sizeof *got);
+    assert_int_equal(dt_infer_create(m, NULL, MAX_ROWS, &f, &err), DUET_OK);
+    assert_int_equal(dt_kv_create(DT_F32, m->cfg.n_layers, m->cfg.n_kv, m->cfg.d_head, 24, &kv, &err), DUET_OK);
+    one_run(f, kv, &alone, T, want);
+    assert_int_equal(dt_kv_grow(kv, &a, T, &err), DUET_OK);
+    assert_int_equal(dt_kv_grow(kv, &b, T, &err), DUET_OK);
+    dt_infer_seq runs[2] = {{.ids = ids, .n = 20, .pages = a.pages, .n_logits = 0}, {.ids = ids, .n = 31, .pages = b.pages, .n_logits = 1}};
+    assert_int_equal(dt_infer_run(f, kv, runs, 2, got, &err), DUET_OK);
+    assert_memory_equal(got, want + 30 * V, V * sizeof *got);
+    dt_infer_seq none = {.ids = ids + 20, .n = 7, .pos0 = 20, .pages = a.pages, .n_logits = 0};
+    got[0] = -7;
+    assert_int_equal(dt_infer_run(f, kv, &none, 1, got, &err), DUET_OK);
+    assert_true(got[0] == -7);
+    runs[0] = (dt_infer_seq){.ids = ids + 27, .n = 23, .pos0 = 27, .pages = a.pages, .n_logits = 1};
+    runs[1] = (dt_infer_seq){.ids = ids + 31, .n = 19, .pos0 = 31, .pages = b.pages, .n_logits = 19};
+    assert_int_equal(dt_infer_run(f, kv, runs, 2, got, &err), DUET_OK);
+    assert_memory_equal(got, want + 49 * V, V * sizeof *got);
+    assert_memory_equal(got + V, want + 31 * V, 19 * V * sizeof *got);
+    dt_kv_drop(kv, &alone);
+    dt_kv_drop(kv, &a);
+    dt_kv_drop(kv, &b);
+    dt_kv_destroy(kv);
+    dt_infer_destroy(f);
+    free(want);
+    free(got);
+    duet_model_close(m);
+}
+
 int main(void) {
-    struct CMUnitTest tests[2 * DT_COUNT(kinds)];
-    static char names[2 * DT_COUNT(kinds)][64];
+    enum { EACH = 3 };
+    struct CMUnitTest tests[EACH * DT_COUNT(kinds)];
+    static char names[EACH * DT_COUNT(kinds)][64];
     size_t n = 0;
-    for (size_t k = 0; k < DT_COUNT(kinds); k++, n += 2) {
+    for (size_t k = 0; k < DT_COUNT(kinds); k++, n += EACH) {
         tests[n] = test_of_kind((struct CMUnitTest)cmocka_unit_test(any_cut), &kinds[k], names[n]);
         tests[n + 1] = test_of_kind((struct CMUnitTest)cmocka_unit_test(with_others), &kinds[k], names[n + 1]);
+        tests[n + 2] = test_of_kind((struct CMUnitTest)cmocka_unit_test(only_what_is_asked_for), &kinds[k], names[n + 2]);
     }
     return _cmocka_run_group_tests("infer", tests, n, NULL, NULL);
 }
