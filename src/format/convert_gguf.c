@@ -64,13 +64,6 @@ static dt_dtype fitting(dt_dtype want, size_t cols) {
     return cols % dt_dtype_block(want) ? DT_F16 : want;
 }
 
-/* Of "blk.3.attn_v.weight": 3; -1 = of no layer. */
-static int layer_of(const char *name) {
-    char *end;
-    long n = strncmp(name, "blk.", 4) ? -1 : strtol(name + 4, &end, 10);
-    return n >= 0 && n < DT_MAX_LAYERS && *end == '.' ? (int)n : -1;
-}
-
 static dt_dtype type_of(const plan *p, const char *name, const dt_view *src) {
     const struct recipe *r = p->recipe;
     const char *part = strrchr(name, '.'); /* of "blk.3.attn_v.weight": attn_v.weight */
@@ -84,7 +77,7 @@ static dt_dtype type_of(const plan *p, const char *name, const dt_view *src) {
     if (head)
         return fitting(r->most == DT_Q8_0 ? DT_Q8_0 : DT_Q6_K, src->dims[1]);
     const bool picked = part && (strstr(name, ".attn_v.weight") || strstr(name, ".ffn_down.weight"));
-    const int layer = layer_of(name);
+    const int layer = dt_gguf_layer_of(name);
     if (r->mixed && picked && layer >= 0 && wants_more(layer, p->cfg.n_layers))
         return fitting(DT_Q6_K, src->dims[1]);
     return fitting(r->most, src->dims[1]);

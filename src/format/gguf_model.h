@@ -34,6 +34,7 @@ typedef enum dt_gguf_change { DT_GGUF_SAME, DT_GGUF_ROPE_ROWS, DT_GGUF_NORM_PLUS
  * may be NULL. */
 bool dt_gguf_name_from_hf(const dt_hf_config *c, const char *hf, char out[DT_GGUF_NAME], dt_gguf_change *change);
 bool dt_gguf_name_to_hf(const dt_hf_config *c, const char *gguf, char out[DT_GGUF_NAME], dt_gguf_change *change);
+int dt_gguf_layer_of(const char *gguf); /* "blk.3.attn_q.weight": 3; -1 = of no layer */
 
 /* Where row r of the GGUF tensor (0..n_heads * E - 1) is in Hugging Face's, and the other way. */
 size_t dt_gguf_rope_row_to_hf(size_t r, size_t E);

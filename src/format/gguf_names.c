@@ -100,6 +100,11 @@ bool dt_gguf_name_to_hf(const dt_hf_config *c, const char *gguf, char out[DT_GGU
     return translate(c, gguf, true, out, change);
 }
 
+int dt_gguf_layer_of(const char *gguf) {
+    int layer = -1;
+    return after_layer(gguf, "blk.", &layer) ? layer : -1;
+}
+
 size_t dt_gguf_rope_row_to_hf(size_t r, size_t E) {
     const size_t i = r % E;
     return r - i + i / 2 + (i % 2) * (E / 2);

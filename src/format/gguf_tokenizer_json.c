@@ -189,21 +189,25 @@ static duet_status find_kind(const dt_gguf *g, const struct kind **out, duet_err
     return st < 0 ? st : DUET_OK;
 }
 
+/* Where tokenizer.json comes from: *whole as it is in the file, or *kind says how it is made. DUET_END: no tokenizer. */
+static duet_status find_origin(const dt_gguf *g, dt_gguf_str *whole, const struct kind **kind, duet_err *err) {
+    *kind = NULL;
+    duet_status st = dt_gguf_string(g, "tokenizer.huggingface.json", whole, err);
+    return st == DUET_END ? find_kind(g, kind, err) : st;
+}
+
 duet_status dt_gguf_can_write_tokenizer(const dt_gguf *g, duet_err *err) {
-    const struct kind *kind = NULL;
-    dt_gguf_str whole = {0};
-    duet_status st = dt_gguf_string(g, "tokenizer.huggingface.json", &whole, err);
-    return st == DUET_END ? find_kind(g, &kind, err) : st;
+    const struct kind *kind;
+    dt_gguf_str whole;
+    return find_origin(g, &whole, &kind, err);
 }
 
 duet_status dt_gguf_write_tokenizer(const dt_gguf *g, const char *dir, duet_err *err) {
     source s = {.g = g};
     const dt_gguf_kv *tokens = NULL, *merge_list = NULL;
     dt_gguf_str whole = {0};
-    duet_status st = dt_gguf_string(g, "tokenizer.huggingface.json", &whole, err);
-    const bool given = st == DUET_OK;
-    if (st == DUET_END)
-        st = find_kind(g, &s.kind, err);
+    duet_status st = find_origin(g, &whole, &s.kind, err);
+    const bool given = !s.kind;
     if (st == DUET_END)
         return DUET_OK; /* no tokenizer in it */
     if (!st)

@@ -126,7 +126,11 @@ static duet_status from_gguf(const duet_tokenizer *t, const char *dir, duet_err 
         return dt_fail(err, DUET_E_UNSUPPORTED, "a tokenizer that was read from part of a file cannot be written");
     duet_status st = dt_gguf_open(t->gguf, &g, err);
     if (!st)
-        st = dir ? dt_gguf_write_tokenizer(g, dir, err) : dt_gguf_can_write_tokenizer(g, err);
+        st = dt_gguf_can_write_tokenizer(g, err);
+    if (!st && dir)
+        st = dt_mkdirs(dir, err);
+    if (!st && dir)
+        st = dt_gguf_write_tokenizer(g, dir, err);
     dt_gguf_close(g);
     return st;
 }
@@ -144,11 +148,9 @@ duet_status duet_tokenizer_save(const duet_tokenizer *t, const char *dir, duet_e
         {"tokenizer_config.json", &t->config},
         {"chat_template.jinja",   &t->jinja },
     };
-    duet_status st = duet_tokenizer_can_save(t, err);
-    if (!st)
-        st = dt_mkdirs(dir, err);
-    if (!st && !t->json.data)
+    if (!t->json.data)
         return from_gguf(t, dir, err);
+    duet_status st = dt_mkdirs(dir, err);
     for (size_t i = 0; !st && i < DT_COUNT(files); i++) {
         if (!files[i].b->data)
             continue;

@@ -149,8 +149,8 @@ duet_status dt_words_new(dt_words *w, const char *name, duet_err *err) {
 }
 
 duet_status dt_words_save(const dt_words *w, const char *dir, bool of_adapter, duet_err *err) {
-    if (of_adapter && duet_tokenizer_can_save(w->tok, NULL) == DUET_E_UNSUPPORTED) return DUET_OK;
-    return duet_tokenizer_save(w->tok, dir, err);
+    duet_status st = duet_tokenizer_save(w->tok, dir, err);
+    return of_adapter && st == DUET_E_UNSUPPORTED ? DUET_OK : st;
 }
 
 void dt_words_close(dt_words *w) {

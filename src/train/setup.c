@@ -45,9 +45,9 @@ duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, co
     if (!st) st = dt_words_open(&s->words, path, chat_template, err);
     if (st) return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key);
     if (l->rank) return take_adapters(s, side, path, l, seed, kl, err);
+    if (s->model->lora) return dt_fail(err, DUET_E_USAGE, "%s: %s is an adapter: set %s.lora.rank=%d to train it, or merge it first (duet merge)", key, path, side, s->model->lora->rank);
     st = duet_tokenizer_can_save(s->words.tok, err); /* sooner than at the first checkpoint */
     if (st) return dt_fail_in(err, st, "%s: the whole model is trained, so its tokenizer must go with it (or train adapters, %s.lora.rank)", key, side);
-    if (s->model->lora) return dt_fail(err, DUET_E_USAGE, "%s: %s is an adapter: set %s.lora.rank=%d to train it, or merge it first (duet merge)", key, path, side, s->model->lora->rank);
     return DUET_OK;
 }
 
