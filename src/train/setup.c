@@ -46,9 +46,11 @@ duet_status dt_side_open_lora(dt_side *s, const char *side, const char *path, co
     if (st) return dt_fail_in(err, st == DUET_E_IO ? DUET_E_USAGE : st, "%s", key);
     if (l->rank) return take_adapters(s, side, path, l, seed, kl, err);
     if (s->model->lora) return dt_fail(err, DUET_E_USAGE, "%s: %s is an adapter: set %s.lora.rank=%d to train it, or merge it first (duet merge)", key, path, side, s->model->lora->rank);
+    if (!dt_trainee_can_learn(s->model)) return DUET_OK;
     st = duet_tokenizer_can_save(s->words.tok, err); /* sooner than at the first checkpoint */
-    if (st) return dt_fail_in(err, st, "%s: the whole model is trained, so its tokenizer must go with it (or train adapters, %s.lora.rank)", key, side);
-    return DUET_OK;
+    if (!st) return DUET_OK;
+    return dt_fail_in(err, st, "%s: the whole model is saved, so its tokenizer must be: train adapters (%s.lora.rank), or, if it is not trained, hold it with %s.weights=file",
+                      key, side, side);
 }
 
 static char *new_config(const dt_recipe *r, const dt_words *w) {
@@ -98,6 +100,7 @@ void dt_side_close(dt_side *s) {
 }
 
 duet_status dt_side_save(const dt_side *s, const char *dir, const char *name, duet_err *err) {
+    if (!dt_trainee_can_learn(s->model)) return DUET_OK;
     char *path = dt_path_join(dir, name);
     duet_status st = path ? duet_model_save(s->model, path, err) : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
     if (!st) st = dt_words_save(&s->words, path, s->model->lora != NULL, err);

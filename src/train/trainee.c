@@ -102,6 +102,10 @@ static duet_status state_path(const char *dir, const char *name, char **out, due
     return *out ? DUET_OK : dt_fail(err, DUET_E_NOMEM, "%s: no memory", dir);
 }
 
+bool dt_trainee_can_learn(const duet_model *m) {
+    return m->lora || m->weights == DUET_WEIGHTS_F32;
+}
+
 duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const dt_words *words, duet_err *err) {
     char *path = NULL, *folder = dt_path_join(dir, name), done[32];
     const char *meta[] = {"updates", done};
@@ -111,7 +115,7 @@ duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *na
     if (st) goto done;
     snprintf(done, sizeof done, "%lld", (long long)t->optim.step);
     st = dt_st_write(path, items, DT_COUNT(items), meta, 1, err);
-    if (st) goto done;
+    if (st || !dt_trainee_can_learn(t->model)) goto done;
     st = duet_model_save(t->model, folder, err);
     if (st) goto done;
     st = dt_words_save(words, folder, t->model->lora != NULL, err);

@@ -41,6 +41,8 @@ duet_status dt_trainee_score_base(dt_trainee *t, const dt_seq *seqs, size_t n, d
 /* One optimizer step with what was accumulated; publishes the weights and clears the gradient. */
 duet_status dt_trainee_update(dt_trainee *t, const dt_adamw *h, double *norm, duet_err *err);
 
+/* False: held as its file says and without adapters, so it learns nothing, and is saved by nobody: it stays where it is. */
+bool dt_trainee_can_learn(const duet_model *m);
 /* Into a checkpoint folder: `name`/ as a Hugging Face folder (an adapter: as PEFT's) with the tokenizer, `name`.safetensors with all that an
  * exact continuation needs (f32 weights and moments, updates done). */
 duet_status dt_trainee_save(const dt_trainee *t, const char *dir, const char *name, const dt_words *words, duet_err *err);
